@@ -1,0 +1,44 @@
+# Every target makes the virtual environment from the lock file first; nothing else is needed before.
+PYTHON ?= python3
+BIN := .venv/bin
+UV_VERSION := 0.11.0
+# A uv on the PATH serves; otherwise one is put beside the project, apart from its environment.
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+
+.PHONY: demo run test test-faults lint format bench clean
+
+demo: .venv/ready ## Everything at once, with a simulated Meeting Server that places calls
+	@$(BIN)/cdr-service demo
+
+run: .venv/ready ## Ready for a real Meeting Server: all interfaces, a token made on the first run
+	@$(BIN)/cdr-service serve --first-run
+
+test: .venv/ready
+	$(BIN)/pytest
+
+test-faults: .venv/ready ## The fault tests in their long form: kills, cuts and restarts by the hundred
+	CDR_TEST_FAULTS=long $(BIN)/pytest tests/faults -s --timeout 3000
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/ready
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf .venv .tools
+
+.venv/ready: uv.lock pyproject.toml | $(UV)
+	$(UV) sync --locked --quiet --extra embedded --python $(PYTHON)
+	@touch $@
+
+.tools/bin/uv:
+	$(PYTHON) -m venv .tools
+	.tools/bin/pip install --quiet uv

@@ -1,0 +1,296 @@
+"""Takes records into the books: the one place where a record changes calls, legs, meetings and licenses.
+
+Use: construct a `Bookkeeper` on a workspace, `take` every record that was not seen before, then `settle` once. What
+changed is then in the workspace, and what happened in `events`. Nothing here depends on the order of the records: legs
+and calls keep what each record said, and `settle` folds the timelines of the meetings that were touched.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from cdr_service.domain.calls import (
+    Call,
+    Meeting,
+    Recording,
+    Reported,
+    leg_occurrences,
+    merge_start,
+    recording_occurrences,
+)
+from cdr_service.domain.events import Event
+from cdr_service.domain.identity import Directory, Identity
+from cdr_service.domain.legs import Leg, observe_end, observe_start, observe_update
+from cdr_service.domain.records import (
+    CallEnd,
+    CallLegEnd,
+    CallLegStart,
+    CallLegUpdate,
+    CallStart,
+    OrderKey,
+    Record,
+    RecordingEnd,
+    RecordingStart,
+    StreamingEnd,
+    StreamingStart,
+)
+from cdr_service.domain.settling import Options, Settling
+from cdr_service.domain.timeline import Kind, Occurrence
+from cdr_service.domain.workspace import Workspace
+
+
+class Source(NamedTuple):
+    """Where a record came from."""
+
+    session: str
+    call_bridge: str | None = None
+    """As the document names it."""
+    feed: str = ""
+    """The `bridge` parameter of the receiver URL, for a bridge that does not name itself."""
+
+    @property
+    def bridge(self) -> str:
+        """What tells the Call Bridge apart from others; empty where nothing does."""
+        return self.call_bridge or self.feed
+
+
+class Bookkeeper:
+    """Works out what a batch of records changes. One per attempt; it does no I/O and reads no clock."""
+
+    def __init__(self, workspace: Workspace, directory: Directory, options: Options, event_ids: Iterator[str]) -> None:
+        self._workspace = workspace
+        self._directory = directory
+        self._new_id = event_ids
+        self._settling = Settling(workspace, options, event_ids)
+        self.events: list[Event] = []
+        """What happened, in the order in which it was found."""
+
+    def take(self, source: Source, record: Record) -> None:  # noqa: C901 - one case a record type
+        """Take one record into the books."""
+        at = record.order(source.session)
+        match record:
+            case CallStart():
+                self._call_started(source, record, at)
+            case CallEnd():
+                self._call_ended(source, record, at)
+            case CallLegStart():
+                if record.moved_from:
+                    self._link(record.moved_from)
+                leg = observe_start(self._leg(record.leg), record, at)
+                self._leg_changed(source, leg, at)
+            case CallLegUpdate():
+                self._leg_changed(source, observe_update(self._leg(record.leg), record, at), at)
+            case CallLegEnd():
+                self._leg_changed(source, observe_end(self._leg(record.leg), record, at), at)
+            case RecordingStart(recording=id_):
+                self._recording_started(source, self._recording(id_, False), record.call, at)
+            case StreamingStart(streaming=id_):
+                self._recording_started(source, self._recording(id_, True), record.call, at)
+            case RecordingEnd(recording=id_):
+                self._recording_changed(replace(self._recording(id_, False), ended=at))
+            case StreamingEnd(streaming=id_):
+                self._recording_changed(replace(self._recording(id_, True), ended=at))
+            case _:
+                pass  # a type that we do not know is kept with the document and counted
+
+    def settle(self) -> None:
+        """Fold what was touched and tell what that changed."""
+        self.events += self._settling.run()
+
+    def estimate_end(self, call: Call, at: OrderKey | None) -> None:
+        """End a call that gets no callEnd any more, or go on with it (None). A callEnd that came stands."""
+        if call.ended is not None or call.end_estimated == at:
+            return
+        now = replace(call, end_estimated=at)
+        self._workspace.put(now, "call", call.id)
+        self._settling.fold_whole(call.meeting)
+        if at is not None and call.end is None:
+            self._tell("call.ended", now, at, end_estimated=True)
+
+    def _leg(self, leg: str) -> Leg:
+        return self._workspace.leg(leg) or Leg(leg)
+
+    def _recording(self, recording: str, streaming: bool) -> Recording:
+        return self._workspace.recording(recording) or Recording(recording, streaming)
+
+    def _link(self, leg: str) -> None:
+        """Note that another leg goes on where this one ended, so both are folded as one presence."""
+        moved = self._leg(leg)
+        if not moved.linked:
+            self._workspace.put(replace(moved, linked=True), "leg", leg)
+            for call in moved.calls:
+                self._settling.fold_whole(self._known_call(call).meeting)
+
+    def _known_call(self, call: str) -> Call:
+        found = self._workspace.call(call)
+        if found is None:
+            raise LookupError(f"call {call} is named by a leg but was never noted")
+        return found
+
+    def _noted_call(self, source: Source, call: str, at: OrderKey) -> Call:
+        """Return the call; note it where this is the first record that names it."""
+        known = self._workspace.call(call)
+        if known is not None:
+            if at >= known.first_seen:
+                return known
+            known = replace(known, first_seen=at)
+            self._workspace.put(known, "call", call)
+            return known
+        known = Call(call, source.session, at, source.call_bridge)
+        self._workspace.put(known, "call", call)
+        self._join_meeting(known)
+        self._tell("call.started", known, at)
+        return known
+
+    def _join_meeting(self, call: Call) -> None:
+        """Put the call among the calls of its meeting, with what it tells of the meeting."""
+        before = self._workspace.meeting(call.meeting) or Meeting(call.meeting)
+        meeting = before
+        if call.id not in meeting.calls:
+            meeting = replace(meeting, calls=(*meeting.calls, call.id))
+        if call.started and (meeting.described is None or call.started < meeting.described):
+            meeting = replace(meeting, described=call.started, call_type=call.call_type)
+        if meeting.owner.user is None and (owner := self._directory.owner_of(call.cospace)):
+            meeting = replace(meeting, owner=Identity(owner, None, self._directory.holds_license(owner)))
+        if meeting == before:
+            return
+        self._workspace.put(meeting, "meeting", meeting.id)
+        decided = (before.call_type, before.owner) != (meeting.call_type, meeting.owner)
+        if before.timeline.standings and decided:
+            self._settling.fold_whole(meeting.id)
+
+    def _call_started(self, source: Source, record: CallStart, at: OrderKey) -> None:
+        known = self._workspace.call(record.call)
+        before = known or Call(record.call, source.session, at, source.call_bridge)
+        call = merge_start(
+            before,
+            started=at,
+            first_seen=min(at, before.first_seen),
+            session=source.session,
+            call_bridge=source.call_bridge,
+            name=record.name,
+            owner_name=record.owner_name,
+            call_type=record.call_type,
+            cospace=record.cospace,
+            tenant=record.tenant,
+            cdr_tag=record.cdr_tag,
+            correlator=record.call_correlator,
+        )
+        self._workspace.put(call, "call", call.id)
+        if known is not None and known.meeting != call.meeting:
+            self._settling.dissolve(known.meeting, call.meeting)
+        self._join_meeting(call)
+        if known is None:
+            self._tell("call.started", call, at)
+
+    def _call_ended(self, source: Source, record: CallEnd, at: OrderKey) -> None:
+        known = self._noted_call(source, record.call, at)
+        reported = Reported(
+            record.legs_completed, record.legs_max_active, record.duration_seconds, record.endpoint_recorded
+        )
+        call = replace(known, ended=at, end_estimated=None, reported=reported)
+        self._workspace.put(call, "call", call.id)
+        self._settling.look_at(call.meeting)
+        if known.end is None:
+            self._tell("call.ended", call, at, duration_seconds=record.duration_seconds)
+
+    def _leg_changed(self, source: Source, leg: Leg, at: OrderKey) -> None:
+        """Store the leg, and hand what this changed in its meetings to the fold."""
+        before = self._leg(leg.id)
+        for call in leg.calls:
+            self._noted_call(source, call, at)
+            if call not in before.calls:
+                self._workspace.add_leg(call, leg.id)
+        leg = self._identified(before, leg)
+        self._workspace.put(leg, "leg", leg.id)
+        calls = {call: self._known_call(call) for call in leg.calls}
+        was = leg_occurrences(before, before.id, calls)
+        now = leg_occurrences(leg, leg.id, calls)
+        for call in {calls[o.call].meeting for o in {*was, *now} if was != now}:
+            self._settling.changed(
+                call,
+                [o for o in was if calls[o.call].meeting == call],
+                [o for o in now if calls[o.call].meeting == call],
+                alone=leg.alone,
+            )
+        self._tell_of_leg(leg, calls, was, now)
+
+    def _identified(self, before: Leg, leg: Leg) -> Leg:
+        """Return the leg with the user that it belongs to, decided anew where what decides it has changed."""
+        if before.observations and _evidence(before) == _evidence(leg):
+            return leg
+        leg_type, guest, remote_party, remote_address, cdr_tag, direction = _evidence(leg)
+        identity = self._directory.identify(
+            leg_type=leg_type,
+            guest=guest,
+            remote_party=remote_party,
+            remote_address=remote_address,
+            cdr_tag=cdr_tag,
+            direction=direction,
+        )
+        if identity == leg.identity_now:
+            return leg
+        return replace(leg, identity=identity, observed=())
+
+    def _tell_of_leg(self, leg: Leg, calls: dict[str, Call], was: list[Occurrence], now: list[Occurrence]) -> None:
+        """Tell of joins and leaves that were not told before."""
+        told = {(o.kind, o.at) for o in was}
+        for occurrence in now:
+            if (occurrence.kind, occurrence.at) in told or occurrence.kind not in (Kind.JOINED, Kind.LEFT):
+                continue
+            joined = occurrence.kind is Kind.JOINED
+            self._tell(
+                "leg.joined" if joined else "leg.left",
+                calls[occurrence.call],
+                occurrence.at,
+                leg=leg.id,
+                user=occurrence.identity.user,
+                matched_by=occurrence.identity.matched_by,
+                holds_license=occurrence.identity.holds_license,
+                remote_party=leg.remote_party,
+                display_name=leg.shown_name,
+                counted=leg.counted,
+                **({} if joined else {"end_reason": leg.ending and leg.ending.reason}),
+            )
+
+    def _recording_started(self, source: Source, recording: Recording, call: str | None, at: OrderKey) -> None:
+        if call is not None:
+            known = self._noted_call(source, call, at)
+            if recording.id not in known.recordings:
+                self._workspace.put(replace(known, recordings=(*known.recordings, recording.id)), "call", call)
+        self._recording_changed(replace(recording, call=call, started=at))
+
+    def _recording_changed(self, recording: Recording) -> None:
+        before = self._workspace.recording(recording.id)
+        self._workspace.put(recording, "recording", recording.id)
+        if recording.call is None:
+            return
+        call = self._known_call(recording.call)
+        calls = {call.id: call}
+        was = recording_occurrences(before, calls) if before else []
+        now = recording_occurrences(recording, calls)
+        if was != now:
+            self._settling.changed(call.meeting, was, now, alone=True)
+
+    def _tell(self, event: str, call: Call, at: OrderKey, *, leg: str | None = None, **details: object) -> None:
+        if event.startswith("call."):
+            details = {"name": call.name, "call_type": call.call_type, "cospace": call.cospace, **details}
+        self.events.append(
+            Event(
+                event=event,
+                event_id=next(self._new_id),
+                record_time=at.time,
+                call_bridge=call.call_bridge,
+                session=call.session,
+                meeting=call.meeting,
+                call=call.id,
+                leg=leg,
+                details=details,
+            )
+        )
+
+
+def _evidence(leg: Leg) -> tuple[str | None, bool | None, str | None, str | None, str | None, str | None]:
+    """Return what decides which user a leg belongs to."""
+    return leg.leg_type, leg.guest, leg.remote_party, leg.shown_address, leg.user_tag, leg.direction

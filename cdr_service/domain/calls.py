@@ -1,0 +1,209 @@
+"""Calls, recordings and meetings: what the records said of them, and what they were made of.
+
+A call is one conference on one Call Bridge. A meeting is all calls that share a callCorrelator, however many bridges
+it spans; the license belongs to it. A call known only from its legs is its own meeting, under its own id, until a
+callStart tells the correlator.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from cdr_service.domain.identity import Identity
+from cdr_service.domain.legs import Leg, Observed, Stay, stays
+from cdr_service.domain.records import OrderKey
+from cdr_service.domain.timeline import Kind, Occurrence, Timeline
+
+MOVED: Final = "callMoved"
+"""Reason of a leg that was moved away; its successor names it in movedCallLeg."""
+
+
+class Reported(Struct, frozen=True, array_like=True):
+    """What callEnd says of its own call. Legs are counted per bridge, and may include recorders and links."""
+
+    legs_completed: int | None = None
+    legs_max_active: int | None = None
+    duration_seconds: int | None = None
+    endpoint_recorded: bool | None = None
+
+
+class Call(Struct, frozen=True, array_like=True):
+    """All that is known of one call."""
+
+    id: str
+    session: str
+    first_seen: OrderKey
+    """The first record that named it."""
+    call_bridge: str | None = None
+    name: str | None = None
+    owner_name: str | None = None
+    call_type: str | None = None
+    cospace: str | None = None
+    tenant: str | None = None
+    cdr_tag: str | None = None
+    correlator: str | None = None
+    started: OrderKey | None = None
+    """Its callStart; None while that is not known."""
+    ended: OrderKey | None = None
+    """Its callEnd."""
+    end_estimated: OrderKey | None = None
+    """Why no callEnd is to be expected any more: its session was replaced, or nothing was heard for too long."""
+    reported: Reported | None = None
+    recordings: tuple[str, ...] = ()
+    """Ids of its recordings and streams."""
+    complete: bool = True
+    """False once records that could belong to it are known to be lost."""
+
+    @property
+    def meeting(self) -> str:
+        """The id of the meeting that it belongs to."""
+        return self.correlator or self.id
+
+    @property
+    def end(self) -> OrderKey | None:
+        """When it ended, as reported or else as estimated."""
+        return self.ended or self.end_estimated
+
+    @property
+    def began(self) -> int:
+        """When it started, in milliseconds since 1970 UTC: its callStart, else the first that was seen of it."""
+        return (self.started or self.first_seen).time
+
+
+class Recording(Struct, frozen=True, array_like=True):
+    """A recording or a stream. Its end names neither call nor leg, so it is remembered by its own id."""
+
+    id: str
+    streaming: bool
+    call: str | None = None
+    started: OrderKey | None = None
+    ended: OrderKey | None = None
+
+
+class Meeting(Struct, frozen=True, array_like=True):
+    """All calls of one correlator and the timeline that they share."""
+
+    id: str
+    calls: tuple[str, ...] = ()
+    """In the order in which they became known."""
+    described: OrderKey | None = None
+    """The earliest callStart of its calls, which says what kind of meeting it is."""
+    call_type: str | None = None
+    owner: Identity = Identity()
+    """The owner of the space as known when the meeting became known."""
+    owner_observed: tuple[Observed, ...] = ()
+    """Later knowledge of the owner, from when it was noticed."""
+    timeline: Timeline = Timeline()
+
+    @property
+    def owner_now(self) -> Identity:
+        """The owner by the newest that is known."""
+        return self.owner_observed[-1].identity if self.owner_observed else self.owner
+
+
+def identity_at(leg: Leg, at: OrderKey) -> Identity:
+    """Return who the leg belonged to by what was known at that time."""
+    known = [observed.identity for observed in leg.observed if observed.since <= at]
+    return known[-1] if known else leg.identity
+
+
+def presences(legs: Iterable[Leg]) -> dict[str, str]:
+    """Return for each leg of one meeting the presence that it belongs to.
+
+    The legs of a Lync person share a groupId; a leg that was moved inside the meeting goes on with the presence of
+    the leg that it was moved from.
+    """
+    by_id = {leg.id: leg for leg in legs}
+    found: dict[str, str] = {}
+    for leg in by_id.values():
+        first, path = leg, {leg.id}
+        while first.moved_from in by_id and first.moved_from not in path:
+            first = by_id[first.moved_from]
+            path.add(first.id)
+        found[leg.id] = (first.group_id if first.is_lync else None) or first.id
+    return found
+
+
+def _bridged(leg: Leg, stay: Stay, successors: Mapping[str, Leg], calls: Mapping[str, Call]) -> OrderKey | None:
+    """Return when the stay ends, seen as a presence: a moved leg lasts until its successor is in."""
+    successor = successors.get(leg.id)
+    if stay.left is None or successor is None or leg.ending is None or leg.ending.reason != MOVED:
+        return stay.left
+    joined = next((s.joined for s in stays(successor) if s.call in calls), None)
+    return max(stay.left, joined) if joined else stay.left
+
+
+def leg_occurrences(
+    leg: Leg, presence: str, calls: Mapping[str, Call], successors: Mapping[str, Leg] | None = None
+) -> list[Occurrence]:
+    """Return what happened in a meeting through one leg; `calls` are the calls of the meeting.
+
+    A leg whose callLegEnd was lost leaves when its call ends. Recorder and streamer legs count as a recording.
+    """
+    presence = presence if leg.counted else ""
+    found: list[Occurrence] = []
+    for stay in stays(leg):
+        call = calls.get(stay.call)
+        if call is None:
+            continue
+        joined, left = stay.joined, _bridged(leg, stay, successors or {}, calls)
+        call_ended = call.end is not None and (left is None or left > call.end)
+        if call_ended:
+            left = call.end
+        if left is not None and left <= joined:
+            continue
+        place = (stay.call, leg.id, presence, "")
+        found.append(Occurrence(joined, Kind.JOINED, *place, identity_at(leg, joined)))
+        found.extend(
+            Occurrence(observed.since, Kind.IDENTIFIED, *place, observed.identity)
+            for observed in leg.observed
+            if presence and observed.since > joined and (left is None or observed.since < left)
+        )
+        if left is not None:
+            found.append(Occurrence(left, Kind.LEFT, *place, identity_at(leg, left), call_ended))
+        if leg.recorder or leg.streamer:
+            started = Kind.RECORDING_STARTED if leg.recorder else Kind.STREAMING_STARTED
+            stopped = Kind.RECORDING_STOPPED if leg.recorder else Kind.STREAMING_STOPPED
+            found.append(Occurrence(joined, started, stay.call, leg.id))
+            if left is not None:
+                found.append(Occurrence(left, stopped, stay.call, leg.id))
+    return found
+
+
+def recording_occurrences(recording: Recording, calls: Mapping[str, Call]) -> list[Occurrence]:
+    """Return when a recording or stream began and ended in a meeting; it ends with its call at the latest."""
+    call = calls.get(recording.call or "")
+    if call is None or recording.started is None:
+        return []
+    ends = [at for at in (recording.ended, call.end) if at is not None]
+    ended = min(ends) if ends else None
+    if ended is not None and ended <= recording.started:
+        return []
+    started = Kind.STREAMING_STARTED if recording.streaming else Kind.RECORDING_STARTED
+    stopped = Kind.STREAMING_STOPPED if recording.streaming else Kind.RECORDING_STOPPED
+    found = [Occurrence(recording.started, started, call.id, recording.id)]
+    if ended is not None:
+        found.append(Occurrence(ended, stopped, call.id, recording.id))
+    return found
+
+
+def meeting_occurrences(
+    meeting: Meeting, calls: Mapping[str, Call], legs: Iterable[Leg], recordings: Iterable[Recording]
+) -> list[Occurrence]:
+    """Return everything that happened in a meeting, given its calls and all that was ever on them."""
+    legs = list(legs)
+    presence_of = presences(legs)
+    successors = {leg.moved_from: leg for leg in legs if leg.moved_from}
+    found = [Occurrence(known.since, Kind.OWNER_KNOWN, identity=known.identity) for known in meeting.owner_observed]
+    for leg in legs:
+        found += leg_occurrences(leg, presence_of[leg.id], calls, successors)
+    for recording in recordings:
+        found += recording_occurrences(recording, calls)
+    return found
+
+
+def merge_start(call: Call, **facts: object) -> Call:
+    """Return the call with what its callStart says; a fact that it leaves out stays as it was."""
+    return replace(call, **{name: value for name, value in facts.items() if value is not None})

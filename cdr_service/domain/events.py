@@ -1,0 +1,142 @@
+"""What happened, as values: the objects of the event stream and of the log."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from cdr_service.domain.licensing import License
+from cdr_service.domain.records import OrderKey
+from cdr_service.domain.timeline import Cause, Transition
+
+LATE_MILLISECONDS: Final = 5000
+"""A transition learned when records so much younger were already decided is late. Records of several bridges
+interleave within a second or two, which nobody would call late."""
+
+_KNOWLEDGE: Final = (Cause.OWNER_RESOLVED, Cause.CORRECTION)
+"""Causes that are no change in the meeting: something that had been true became known."""
+
+
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that happened. `details` are the members that only this kind of event has."""
+
+    event: str
+    event_id: str
+    record_time: int
+    """Milliseconds since 1970 UTC."""
+    call_bridge: str | None = None
+    session: str | None = None
+    meeting: str | None = None
+    call: str | None = None
+    leg: str | None = None
+    details: dict[str, Any] = {}
+
+
+class Subject(NamedTuple):
+    """The meeting that an event is about."""
+
+    meeting: str
+    calls: tuple[str, ...]
+    name: str | None
+
+
+def timeline_changes(
+    subject: Subject,
+    before: Iterable[Transition],
+    after: Iterable[Transition],
+    horizon: OrderKey,
+    new_id: Iterator[str],
+) -> tuple[tuple[Transition, ...], list[Event]]:
+    """Return the new timeline with what was announced before, and an event for each change of it.
+
+    `horizon` is up to where the timeline was decided before. Transitions that stand in both keep their event; new ones
+    get one each; those that fell away are named by `supersedes` of the first event, which is a `license.corrected`
+    where nothing else is to be said.
+    """
+    known = {_identity(transition): transition for transition in before}
+    kept: list[Transition] = []
+    events: list[Event] = []
+    gone = dict(known)
+    for transition in after:
+        old = known.get(_identity(transition))
+        if old is not None and old.same_change(transition):
+            del gone[_identity(transition)]
+            kept.append(old)
+            continue
+        late = transition.at.time < horizon.time - LATE_MILLISECONDS
+        event = _announce(subject, replace(transition, late=late), next(new_id))
+        kept.append(replace(transition, late=late, event_id=event.event_id))
+        events.append(event)
+    superseded = [transition.event_id for transition in gone.values() if transition.event_id]
+    if superseded and not events:
+        events.append(_correction(subject, kept, max(gone)[0], next(new_id)))
+    if superseded:
+        events[0] = replace(events[0], details={**events[0].details, "supersedes": superseded})
+    return tuple(kept), events
+
+
+def _identity(transition: Transition) -> tuple[OrderKey, str]:
+    """Return what tells two transitions of one meeting apart."""
+    return transition.at, transition.after.type if transition.after else ""
+
+
+def _announce(subject: Subject, change: Transition, event_id: str) -> Event:
+    """Return the event that tells of a transition."""
+    before, after = change.before, change.after
+    if change.late and change.cause in _KNOWLEDGE:
+        event = "license.corrected"
+    elif before is None:
+        event = "license.assigned"
+    elif after is None:
+        event = "license.released"
+    elif (before.type, before.holder) != (after.type, after.holder):
+        event = "license.switched"
+    else:
+        event = "license.weight_changed"
+    return Event(
+        event=event,
+        event_id=event_id,
+        record_time=change.at.time,
+        meeting=subject.meeting,
+        leg=change.leg,
+        details={
+            "calls": subject.calls,
+            "name": subject.name,
+            "from": before and before.type,
+            "from_holder": before and before.holder,
+            **_license_members(after),
+            "rule": change.rule,
+            "cause": change.cause,
+            "user": change.user,
+            "late": change.late,
+            "reason": change.reason,
+        },
+    )
+
+
+def _correction(subject: Subject, now: list[Transition], at: OrderKey, event_id: str) -> Event:
+    """Return the event for a timeline that lost transitions and got none instead."""
+    standing = now[-1].after if now else None
+    return Event(
+        event="license.corrected",
+        event_id=event_id,
+        record_time=at.time,
+        meeting=subject.meeting,
+        details={
+            "calls": subject.calls,
+            "name": subject.name,
+            **_license_members(standing),
+            "cause": Cause.CORRECTION,
+            "late": True,
+            "reason": "a later record showed that what had been decided did not happen",
+        },
+    )
+
+
+def _license_members(after: License | None) -> dict[str, Any]:
+    return {
+        "to": after and after.type,
+        "holder": after and after.holder,
+        "weight": after.weight if after else None,
+    }

@@ -1,0 +1,335 @@
+"""Call legs: what the records said of one, and when it was in which call.
+
+A leg keeps what each of its records observed, in record order, and everything else is derived from that. So records
+may arrive in any order, and a repeated one changes nothing.
+
+When is a leg in? An incoming leg whose start names its call is in from then on. An update that finds it in the lobby
+or an IVR before it was ever connected takes that back. An outgoing leg is in once an update says `connected`; one
+that never was told connected is judged at its end, so that a call-out nobody answered never counts. Back in the
+lobby means out. A callLegUpdate without `state` changes nothing: it is normal on the way out (`docs/cdr.md`).
+"""
+
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from cdr_service.domain.identity import NOBODY, Identity
+from cdr_service.domain.records import CallLegEnd, CallLegStart, CallLegUpdate, OrderKey
+
+UNANSWERED: Final = frozenset(
+    {
+        "callDeactivated",
+        "confirmationTimeOut",
+        "dnsFailure",
+        "encryptionRequired",
+        "error",
+        "incorrectPasscode",
+        "ivrTimeout",
+        "ivrUnknownCall",
+        "participantLimitReached",
+        "remoteBusy",
+        "remoteRejected",
+        "ringingTimeout",
+        "tenantParticipantLimitReached",
+        "timeout",
+        "unknownDestination",
+    }
+)
+"""Reasons that end a leg before anybody was reached (reason codes of the CDR guide)."""
+
+LINK_SUB_TYPES: Final = ("distributionlink", "lyncdistribution")
+"""subTypes, in lower case, of legs that link two Call Bridges (Cisco API reference, callLeg subtype)."""
+
+
+class Seen(StrEnum):
+    """What one record observed of a leg."""
+
+    STARTED = "s"
+    STARTED_IN_IVR = "i"
+    CONNECTED = "c"
+    LOBBY = "l"
+    IVR = "v"
+    NOT_CONNECTED = "u"
+    ENDED = "e"
+
+
+class LegState(StrEnum):
+    """Where a leg is now, as the query API names it."""
+
+    RINGING = "ringing"
+    IVR = "ivr"
+    LOBBY = "lobby"
+    CONNECTED = "connected"
+    ENDED = "ended"
+
+
+class Observation(Struct, frozen=True, array_like=True):
+    """One record about a leg, reduced to what decides where the leg was."""
+
+    at: OrderKey
+    seen: Seen
+    call: str | None = None
+
+
+class Stay(Struct, frozen=True, array_like=True):
+    """A time in a call. `left` is None while it lasts."""
+
+    call: str
+    joined: OrderKey
+    left: OrderKey | None = None
+
+
+class Current(Struct, frozen=True, array_like=True):
+    """What the latest update said; an update is a snapshot of everything current."""
+
+    at: OrderKey
+    display_name: str | None = None
+    remote_address: str | None = None
+    cdr_tag: str | None = None
+    group: str | None = None
+
+
+class Ending(Struct, frozen=True, array_like=True):
+    """What callLegEnd said."""
+
+    reason: str | None = None
+    duration_seconds: int | None = None
+    activated_seconds: int | None = None
+    audio: bool | None = None
+    video: bool | None = None
+    presentation: bool | None = None
+
+
+class Observed(Struct, frozen=True, array_like=True):
+    """Who the leg belongs to, as the directory told from a moment on."""
+
+    since: OrderKey
+    identity: Identity
+
+
+class Leg(Struct, frozen=True, array_like=True):
+    """All that is known of one call leg. Derived facts are functions of it; nothing here depends on arrival."""
+
+    id: str
+    observations: tuple[Observation, ...] = ()
+    remote_party: str | None = None
+    remote_address: str | None = None
+    local_address: str | None = None
+    display_name: str | None = None
+    leg_type: str | None = None
+    sub_type: str | None = None
+    direction: str | None = None
+    group: str | None = None
+    cdr_tag: str | None = None
+    guest: bool | None = None
+    recorder: bool = False
+    streamer: bool = False
+    moved_from: str | None = None
+    linked: bool = False
+    """Another leg was moved from this one, so both may be one presence."""
+    current: Current | None = None
+    ending: Ending | None = None
+    identity: Identity = NOBODY
+    """Who it belongs to, by the directory as it was when the leg became known."""
+    observed: tuple[Observed, ...] = ()
+    """Later changes of the directory that concern this leg, from when they were noticed."""
+
+    @property
+    def counted(self) -> bool:
+        """Does it count as a participant? Recorders, streamers and links between bridges do not."""
+        link = self.sub_type is not None and self.sub_type.lower() in LINK_SUB_TYPES
+        return not (self.recorder or self.streamer or link)
+
+    @property
+    def alone(self) -> bool:
+        """Is it a presence of its own, that is neither moved nor one of several legs of a Lync person?"""
+        return not self.linked and self.moved_from is None and not self.is_lync
+
+    @property
+    def is_lync(self) -> bool:
+        """Lync and Skype people may have two or three legs that share one groupId."""
+        return self.sub_type is not None and self.sub_type.lower() == "lync"
+
+    @property
+    def shown_name(self) -> str | None:
+        """The current display name."""
+        return (self.current and self.current.display_name) or self.display_name
+
+    @property
+    def shown_address(self) -> str | None:
+        """The current remote address."""
+        return (self.current and self.current.remote_address) or self.remote_address
+
+    @property
+    def group_id(self) -> str | None:
+        """The groupId, from whichever record told it."""
+        return self.group or (self.current.group if self.current else None)
+
+    @property
+    def user_tag(self) -> str | None:
+        """The user's cdrTag, from whichever record told it."""
+        return self.cdr_tag or (self.current.cdr_tag if self.current else None)
+
+    @property
+    def identity_now(self) -> Identity:
+        """Who it belongs to by the newest that is known."""
+        return self.observed[-1].identity if self.observed else self.identity
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """Every call that it was ever said to be on, in order."""
+        return tuple(dict.fromkeys(o.call for o in self.observations if o.call))
+
+    @property
+    def ended_at(self) -> OrderKey | None:
+        """When callLegEnd was generated."""
+        return next((o.at for o in self.observations if o.seen is Seen.ENDED), None)
+
+    @property
+    def started_at(self) -> int | None:
+        """When it started (milliseconds): its start record; else its end less its duration; else the first it was seen.
+
+        A lost callLegStart is reconstructed as Mividas Core does (`docs/cdr.md`).
+        """
+        if not self.observations:
+            return None
+        first = self.observations[0]
+        if first.seen not in (Seen.STARTED, Seen.STARTED_IN_IVR):
+            ended = self.ended_at
+            if ended and self.ending and self.ending.duration_seconds is not None:
+                return min(first.at.time, ended.time - self.ending.duration_seconds * 1000)
+        return first.at.time
+
+
+def observe_start(leg: Leg, record: CallLegStart, at: OrderKey) -> Leg:
+    """Return the leg with what its callLegStart says."""
+    seen = Seen.STARTED_IN_IVR if record.ivr else Seen.STARTED
+    return replace(
+        _with(leg, Observation(at, seen, record.call)),
+        remote_party=record.remote_party,
+        remote_address=record.remote_address,
+        local_address=record.local_address,
+        display_name=record.display_name,
+        leg_type=record.leg_type,
+        sub_type=record.sub_type,
+        direction=record.direction,
+        group=record.group_id,
+        cdr_tag=record.cdr_tag,
+        guest=record.guest,
+        recorder=bool(record.recording),
+        streamer=bool(record.streaming),
+        moved_from=record.moved_from,
+    )
+
+
+def observe_update(leg: Leg, record: CallLegUpdate, at: OrderKey) -> Leg:
+    """Return the leg with what a callLegUpdate says."""
+    if record.deactivated:
+        seen = Seen.LOBBY
+    elif record.ivr:
+        seen = Seen.IVR
+    elif record.state == "connected":
+        seen = Seen.CONNECTED
+    else:
+        seen = Seen.NOT_CONNECTED
+    current = leg.current
+    if current is None or current.at < at:
+        current = Current(at, record.display_name, record.remote_address, record.cdr_tag, record.group_id)
+    return replace(_with(leg, Observation(at, seen, record.call)), current=current)
+
+
+def observe_end(leg: Leg, record: CallLegEnd, at: OrderKey) -> Leg:
+    """Return the leg with what its callLegEnd says. Media are told only here (an audio-only leg omits video)."""
+    usage = record.media_usage
+    shares = (usage.main_video_viewer, usage.main_video_contributor) if usage else ()
+    video = bool(record.rx_video or record.tx_video or any(shares))
+    audio = bool(record.rx_audio or record.tx_audio)
+    presentation = bool(usage and (usage.presentation_viewer or usage.presentation_contributor))
+    known = audio or video or presentation
+    ending = Ending(
+        record.reason,
+        record.duration_seconds,
+        record.activated_duration,
+        audio if known else None,
+        video if known else None,
+        presentation if known else None,
+    )
+    return replace(_with(leg, Observation(at, Seen.ENDED)), ending=ending)
+
+
+def _with(leg: Leg, observation: Observation) -> Leg:
+    """Return the leg with one more observation in its place; the same record twice stays one."""
+    observations = leg.observations
+    if not observations or observations[-1].at < observation.at:
+        return replace(leg, observations=(*observations, observation))
+    others = [o for o in observations if o.at != observation.at]
+    return replace(leg, observations=tuple(sorted([*others, observation], key=lambda o: o.at)))
+
+
+def stays(leg: Leg) -> tuple[Stay, ...]:
+    """Return when the leg was in which call, by the rule at the head of this module."""
+    found: list[Stay] = []
+    call: str | None = None
+    since: OrderKey | None = None
+    confirmed = False
+    for observation in leg.observations:
+        at, seen = observation.at, observation.seen
+        moved = observation.call is not None and observation.call != call
+        if since is not None and call is not None and (moved or seen in (Seen.ENDED, Seen.LOBBY, Seen.IVR)):
+            if confirmed or seen not in (Seen.LOBBY, Seen.IVR):
+                found.append(Stay(call, since, at))
+            since, was_in = None, True
+        else:
+            was_in = since is not None
+        call = observation.call or call
+        if seen is Seen.ENDED:
+            break
+        if seen is Seen.CONNECTED:
+            confirmed = confirmed or call is not None
+            joins = call is not None
+        elif seen is Seen.STARTED:
+            joins = call is not None and leg.direction != "outgoing"
+        else:
+            joins = seen is Seen.NOT_CONNECTED and was_in
+        if joins and since is None:
+            since = at
+    if since is not None and call is not None:
+        found.append(Stay(call, since))
+    if not found and call is not None:
+        found.extend(_judged_at_end(leg, call))
+    return tuple(found)
+
+
+def _judged_at_end(leg: Leg, call: str) -> tuple[Stay, ...]:
+    """Return the stay of a leg that no record said to be in, judged by what its end says."""
+    ended, ending = leg.ended_at, leg.ending
+    if ended is None or ending is None:
+        return ()
+    seconds = ending.activated_seconds
+    if seconds is None and not any(o.seen in (Seen.NOT_CONNECTED, Seen.LOBBY, Seen.IVR) for o in leg.observations):
+        seconds = 0 if ending.reason in UNANSWERED else ending.duration_seconds
+    if not seconds:
+        return ()
+    return (Stay(call, ended._replace(time=ended.time - seconds * 1000), ended),)
+
+
+def state(leg: Leg) -> LegState:
+    """Return where the leg is now."""
+    now = LegState.RINGING
+    for observation in leg.observations:
+        match observation.seen:
+            case Seen.ENDED:
+                return LegState.ENDED
+            case Seen.LOBBY:
+                now = LegState.LOBBY
+            case Seen.IVR | Seen.STARTED_IN_IVR:
+                now = LegState.IVR
+            case Seen.CONNECTED:
+                now = LegState.CONNECTED
+            case Seen.STARTED if observation.call and leg.direction != "outgoing":
+                now = LegState.CONNECTED
+            case _:
+                pass
+    return now

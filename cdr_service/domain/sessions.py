@@ -1,0 +1,178 @@
+"""Sessions of Call Bridges: which of their records were seen, what is missing, and which session replaced which.
+
+A session is one run of a Call Bridge. Its records are numbered without gaps (correlatorIndex), so the numbers seen are
+kept as ranges: in-order delivery needs one range however many records come, and a gap between two ranges is a loss that
+another feed may still fill. (session, correlatorIndex) is the key against duplicates over all receivers; only a sender
+that has none is told apart by recordIndex and feed (`docs/cdr.md`).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import combinations, pairwise
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from cdr_service.domain.records import OrderKey, Record
+
+RANGES_MAX: Final = 4096
+"""Ranges kept per session and feed. Beyond it the oldest are forgotten, which is safe: a record that is taken again
+changes nothing, because legs and calls keep what each record said."""
+
+TOLD_MAX: Final = 256
+"""Losses kept per session that its bridge told of; the oldest are forgotten first."""
+
+
+class Range(Struct, frozen=True, array_like=True):
+    """Record numbers that were all seen."""
+
+    first: int
+    last: int
+    first_time: int
+    """Record time of the first, milliseconds."""
+    last_time: int
+    noticed: int = 0
+    """When the gap before it was noticed, in milliseconds of our clock."""
+
+
+class Told(Struct, frozen=True, array_like=True):
+    """The bridge said that it dropped `count` records just before this one (numPreceedingRecordsMissing)."""
+
+    number: int
+    count: int
+    time: int
+    """Record time, milliseconds."""
+
+
+class Gap(NamedTuple):
+    """Records that were never seen, and the record times between which they were generated."""
+
+    first: int
+    last: int
+    after: int
+    before: int
+    noticed: int
+
+    @property
+    def missing(self) -> int:
+        """How many are missing."""
+        return self.last - self.first + 1
+
+
+class Session(Struct, frozen=True, array_like=True):
+    """One run of a Call Bridge, as far as its records came."""
+
+    id: str
+    bridge: str = ""
+    """Its callBridge, or the `bridge` parameter of the receiver URL; empty where it does not name itself."""
+    first: OrderKey | None = None
+    """Its earliest record."""
+    last: int = 0
+    """Record time of its latest record, milliseconds."""
+    seen: dict[str, tuple[Range, ...]] = {}
+    """By feed; the feed is empty for records that have a correlatorIndex."""
+    told: tuple[Told, ...] = ()
+    replaced: OrderKey | None = None
+    """The first record of the session that replaced it: from then on nothing of this one goes on."""
+    records: int = 0
+    """How many records were taken in."""
+    unnumbered: bool = False
+    """It sends no correlatorIndex, so a loss that it tells of cannot be seen to heal."""
+
+    def has(self, feed: str, number: int) -> bool:
+        """Was the record seen before?"""
+        ranges = self.seen.get(feed, ())
+        if ranges and number > ranges[-1].last:
+            return False
+        return any(r.first <= number <= r.last for r in ranges)
+
+    def with_record(self, feed: str, number: int, time: int, now: int) -> "Session":
+        """Return the session with one more number seen; `now` is our clock in milliseconds."""
+        ranges = _added(self.seen.get(feed, ()), number, time, now)
+        return replace(self, seen={**self.seen, feed: ranges[-RANGES_MAX:]})
+
+    def gaps(self) -> Iterator[Gap]:
+        """Yield the gaps in the numbers seen. What came before the first is history that we were never owed."""
+        ranges = self.seen.get("", ())
+        for before, after in pairwise(ranges):
+            yield Gap(before.last + 1, after.first - 1, before.last_time, after.first_time, after.noticed)
+
+    def losses(self, settled_before: int) -> Iterator[Gap]:
+        """Yield what is known to be lost: gaps that the bridge told of, and gaps noticed before that moment."""
+        told = {loss.number for loss in self.told}
+        for gap in self.gaps():
+            if gap.last + 1 in told or gap.noticed < settled_before:
+                yield gap
+        inner = {gap.last + 1 for gap in self.gaps()}
+        for loss in self.told:
+            if loss.number not in inner and not self._healed(loss):
+                yield Gap(loss.number - loss.count, loss.number - 1, 0, loss.time, 0)
+
+    def _healed(self, loss: Told) -> bool:
+        if self.unnumbered:
+            return False
+        return all(self.has("", number) for number in (loss.number - loss.count, loss.number - 1))
+
+
+class Bridge(Struct, frozen=True, array_like=True):
+    """A Call Bridge of a deployment, and its newest sessions."""
+
+    id: str
+    sessions: tuple[str, ...] = ()
+
+
+SESSIONS_MAX: Final = 16
+"""Sessions kept per bridge; a bridge that restarts more often than that within the retention time loses the oldest."""
+
+
+def _added(ranges: tuple[Range, ...], number: int, time: int, now: int) -> tuple[Range, ...]:
+    """Return the ranges with one more number, merged with its neighbors."""
+    if ranges and number == ranges[-1].last + 1:
+        return (*ranges[:-1], replace(ranges[-1], last=number, last_time=time))
+    new = Range(number, number, time, time, now)
+    merged: list[Range] = []
+    for candidate in sorted((*ranges, new), key=lambda r: r.first):
+        before = merged[-1] if merged else None
+        if before is not None and before.last + 1 == candidate.first:
+            merged[-1] = replace(before, last=candidate.last, last_time=candidate.last_time)
+        else:
+            merged.append(candidate)
+    return tuple(merged)
+
+
+def numbered(record: Record, feed: str) -> tuple[str, int]:
+    """Return the record's number, and the feed within which it is unique (empty: over all feeds)."""
+    if record.correlator_index is not None:
+        return "", record.correlator_index
+    return f"feed:{feed}", record.record_index or 0
+
+
+def replacements(bridge: str, sessions: Iterable[Session]) -> Mapping[str, OrderKey | None]:
+    """Return for each session of one bridge the first record of the session that replaced it, if one did.
+
+    A session ends when one begins that is newer than everything it sent. Only record times count, so a lagging feed's
+    old session never looks new, and a later-dated record of the old session takes the replacement back. Sessions of
+    bridges that do not name themselves may belong to several bridges: as soon as two of them are seen to run at the
+    same time, none of them ends another.
+    """
+    begun = _begun(sessions)
+    if not bridge and _overlap(begun):
+        return {session.id: None for session in begun}
+    return {
+        session.id: next((o.first for o in begun if o.first and o.first.time > session.last), None) for session in begun
+    }
+
+
+def interleaved(bridge: str, sessions: Iterable[Session]) -> bool:
+    """Return whether sessions that name no bridge were seen to run at the same time."""
+    begun = _begun(sessions)
+    return not bridge and _overlap(begun)
+
+
+def _begun(sessions: Iterable[Session]) -> list[Session]:
+    """Return the sessions that sent anything, in the order of their first records."""
+    return sorted((s for s in sessions if s.first is not None), key=lambda s: (s.first, s.id))
+
+
+def _overlap(begun: list[Session]) -> bool:
+    return any(a.last >= b.first.time for a, b in combinations(begun, 2) if b.first)

@@ -1,0 +1,126 @@
+"""What a batch of records is worked out on: the stored things that it needs, and the changes to them.
+
+The domain does no I/O. It asks a workspace for what it needs; where that is not loaded yet, `NeedsLoad` names it, and
+the caller loads it and starts over. Most batches name all they need in their records, so they start over at most once.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeVar
+
+from cdr_service.domain.calls import Call, Meeting, Recording
+from cdr_service.domain.legs import Leg
+from cdr_service.domain.sessions import Bridge, Session
+from cdr_service.domain.slots import Ledger
+
+Key = tuple[str, ...]
+"""The name of a stored thing: its kind, then its id."""
+
+Thing = Call | Leg | Meeting | Recording | Ledger | Session | Bridge
+
+T = TypeVar("T", Call, Leg, Meeting, Recording, Ledger, Session, Bridge)
+
+KINDS: Mapping[str, type[Thing]] = {
+    "call": Call,
+    "leg": Leg,
+    "meeting": Meeting,
+    "recording": Recording,
+    "slots": Ledger,
+    "session": Session,
+    "bridge": Bridge,
+}
+"""What is stored, by the first part of its key. The rest: an id; for slots, the policy and the holder."""
+
+LEGS_OF: Final = "legs"
+"""The kind of the index that names every leg that was ever on a call."""
+
+OPEN_IN: Final = "open"
+"""The kind of the index that names the calls of a session without a callEnd."""
+
+
+class NeedsLoad(Exception):  # noqa: N818 - a question to the caller, not an error
+    """These keys have to be loaded before the work can be done."""
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        super().__init__()
+        self.keys = tuple(keys)
+
+
+class Workspace:
+    """Loaded things and the changes made to them. A thing that does not exist is loaded as None."""
+
+    def __init__(self, loaded: Mapping[Key, Any]) -> None:
+        """Work on what is loaded, which stays as it is: things by key, and sets of leg ids by ("legs", call)."""
+        self._loaded = loaded
+        self.read: set[Key] = set()
+        """What the outcome rests on."""
+        self.changed: dict[Key, Thing | None] = {}
+        self.legs_added: dict[str, set[str]] = {}
+
+    def get(self, kind: type[T], *key: str) -> T | None:
+        """Return the thing as it is now, or None where there is none."""
+        if key in self.changed:
+            thing = self.changed[key]
+        elif key in self._loaded:
+            self.read.add(key)
+            thing = self._loaded[key]
+        else:
+            raise NeedsLoad([key])
+        if thing is not None and not isinstance(thing, kind):
+            raise TypeError(f"{key} holds a {type(thing).__name__}, not a {kind.__name__}")
+        return thing
+
+    def before(self, key: Key) -> Any:
+        """Return the thing as it was loaded."""
+        return self._loaded.get(key)
+
+    def put(self, thing: Thing | None, *key: str) -> None:
+        """Change a thing; None removes it."""
+        self.changed[key] = thing
+
+    def need(self, keys: Iterable[Key]) -> None:
+        """Ask for several things at once."""
+        missing = [key for key in keys if key not in self.changed and key not in self._loaded]
+        if missing:
+            raise NeedsLoad(missing)
+
+    def call(self, call: str) -> Call | None:
+        """Return a call by its id."""
+        return self.get(Call, "call", call)
+
+    def leg(self, leg: str) -> Leg | None:
+        """Return a leg by its id."""
+        return self.get(Leg, "leg", leg)
+
+    def meeting(self, meeting: str) -> Meeting | None:
+        """Return a meeting by its id."""
+        return self.get(Meeting, "meeting", meeting)
+
+    def recording(self, recording: str) -> Recording | None:
+        """Return a recording or stream by its id."""
+        return self.get(Recording, "recording", recording)
+
+    def ledger(self, policy: str, holder: str) -> Ledger:
+        """Return the claims on a holder's license under a policy."""
+        return self.get(Ledger, "slots", policy, holder) or Ledger()
+
+    def add_leg(self, call: str, leg: str) -> None:
+        """Note that the leg was on the call."""
+        self.legs_added.setdefault(call, set()).add(leg)
+
+    def legs_of(self, calls: Iterable[str]) -> list[Leg]:
+        """Return every leg that was ever on one of the calls."""
+        calls = list(calls)
+        stored = [call for call in calls if self._loaded.get(("call", call)) is not None]
+        self.need((LEGS_OF, call) for call in stored)
+        known = [self._loaded[LEGS_OF, call] for call in stored]
+        ids = sorted(set().union(*known, *(self.legs_added.get(call, ()) for call in calls)))
+        self.need(("leg", leg) for leg in ids)
+        return [leg for leg in map(self.leg, ids) if leg is not None]
+
+    def open_calls(self, session: str) -> list[Call]:
+        """Return the calls of a session that have no callEnd."""
+        self.need([(OPEN_IN, session)])
+        changed = [thing for thing in self.changed.values() if isinstance(thing, Call) and thing.session == session]
+        ids = sorted({*self._loaded[OPEN_IN, session], *(call.id for call in changed)})
+        self.need(("call", id_) for id_ in ids)
+        return [call for call in map(self.call, ids) if call is not None and call.ended is None]

@@ -1,0 +1,280 @@
+"""The connection to the store: one form for a single server, a unix socket, Sentinel and Cluster.
+
+Answers are as the server sends them in RESP 2: bytes, integers, None and lists; redis-py's own shaping of answers is
+off, so that they are the same over all four.
+
+A command is sent once. redis-py by itself would send it up to ten times more; here an answer that is lost is reported
+at once as `StoreUnavailable`, because only the caller knows whether the command may be repeated, and because the
+sender, who comes again, is the better place to wait. What recovers without anybody's help is the connection: after
+every failure the idle connections are given up, so that the next command resolves names, asks Sentinel and reads the
+cluster's map anew.
+"""
+
+import asyncio
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    ClusterError,
+    InvalidResponse,
+    MasterDownError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    SlotNotCoveredError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from cdr_service.errors import StoreUnavailable
+from cdr_service.store.address import Kind, StoreAddress, parse_store_url
+from cdr_service.store.safety import SETTINGS, unsafe_settings
+
+CONNECT_SECONDS = 2.0
+READ_SECONDS = 5.0
+COMMANDS_AT_ONCE = 64
+"""More wait for their turn. Below redis-py's limit of connections to a server (100), past which it refuses."""
+
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (AuthenticationError, "refuses the user or the password in CDR_REDIS_URL"),
+    (NoPermissionError, "does not let the user in CDR_REDIS_URL run a command that is needed"),
+    (BusyLoadingError, "is still loading its data"),
+    (RedisTimeoutError, "did not answer in time"),
+    (TimeoutError, "did not answer in time"),
+    (MasterNotFoundError, "has no master: no Sentinel answers, or none knows that service, or it is being replaced"),
+    (ReadOnlyError, "is a read-only replica"),
+    (OutOfMemoryError, "is out of memory"),
+    (MasterDownError, "has lost its master"),
+    (ClusterDownError, "is a cluster that is down"),
+    (TryAgainError, "is moving these keys between nodes"),
+    (ClusterError, "is a cluster whose nodes disagree"),
+    (SlotNotCoveredError, "is a cluster that does not cover these keys"),
+    (InvalidResponse, "does not speak the Redis protocol"),
+)
+"""What a redis-py error means to us. The first that fits counts, so a subclass stands before its parent."""
+
+_REASONS_BY_CODE = {
+    "MISCONF": "cannot write to its disk",
+    "NOREPLICAS": "has too few replicas to accept a write",
+    "BUSY": "is busy with a script that does not end",
+}
+"""Errors that redis-py gives no type of their own: the first word of the answer."""
+
+
+class Script:
+    """A Lua script and the hash by which a server knows it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class Connection:
+    """The store, as the rest of this room uses it. Made by `connect`; opens its sockets when they are needed.
+
+    Every method raises `StoreUnavailable` where the store could not do it or its answer was lost. Errors of ours (a
+    wrong type, a bad script) pass as redis-py's `ResponseError`.
+    """
+
+    def __init__(self, address: StoreAddress, build: Callable[[], Redis | RedisCluster], wait_seconds: float) -> None:
+        self._address = address
+        self._build = build
+        self._client = build()
+        self._wait_seconds = wait_seconds
+        self._turns = asyncio.Semaphore(COMMANDS_AT_ONCE)
+
+    def describe(self) -> str:
+        """Say where the store is: its URL without secrets, for logs."""
+        return str(self._address)
+
+    async def execute(self, *command: Any) -> Any:
+        """Run one command. A command that blocks must ask for less than the read time-out."""
+        async with self._turn() as client:
+            return await client.execute_command(*command)
+
+    async def pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run commands in one round trip, in order but not as a transaction.
+
+        All are run even where one fails; then the first error is raised. With Cluster the keys should share a hash
+        tag, else each node has a round trip of its own.
+        """
+        async with self._turn() as client:
+            pipeline = client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+            return answers
+
+    async def script(self, script: Script, keys: Sequence[Any], args: Sequence[Any]) -> Any:
+        """Run a script by its hash; a server that does not know it (restarted, newly promoted) is sent the text.
+
+        The text goes as EVAL with the same keys, hence to the same node, which keeps it. Nothing has run when a
+        server says NOSCRIPT, so this repeats nothing. `keys` must not be empty.
+        """
+        tail = (len(keys), *keys, *args)
+        try:
+            return await self.execute("EVALSHA", script.sha, *tail)
+        except NoScriptError:
+            return await self.execute("EVAL", script.text, *tail)
+
+    async def safety(self) -> list[str]:
+        """Sentences that name what is unsafe about the store's settings; with Cluster those of every master."""
+        async with self._turn() as client:
+            if isinstance(client, RedisCluster):
+                masters = client.get_primaries()
+                found = [await _check(client, f"at {node.name}", target_nodes=node) for node in masters]
+                return [sentence for sentences in found for sentence in sentences]
+            return await _check(client, self.describe())
+
+    async def close(self) -> None:
+        """Close every connection; what is in flight fails."""
+        await _close(self._client)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[Redis | RedisCluster]:
+        """Lend the client to one command, and say in our words what went wrong."""
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise StoreUnavailable(f"The store {self.describe()} is busy with other requests.") from None
+        client = self._client
+        try:
+            await client.initialize()
+            yield client
+        except (RedisError, RedisClusterException, OSError) as error:
+            reason = _reason(error)
+            if reason is None:
+                raise
+            await self._start_afresh(client, error)
+            raise StoreUnavailable(f"The store {self.describe()} {reason}.") from error
+        finally:
+            self._turns.release()
+
+    async def _start_afresh(self, client: Redis | RedisCluster, error: Exception) -> None:
+        """Forget what led to a server that is gone or is no longer the master."""
+        if isinstance(error, ResponseError) and not isinstance(error, (ReadOnlyError, ClusterDownError)):
+            return
+        if isinstance(client, Redis):
+            with suppress(RedisError, OSError):
+                await client.connection_pool.disconnect(inuse_connections=False)
+            return
+        try:
+            if not isinstance(error, RedisClusterException):
+                # redis-py reads the cluster's map again after a failed command, but not after a failed pipeline.
+                await client.nodes_manager.initialize()
+                return
+        except (RedisError, RedisClusterException, OSError):
+            pass
+        if self._client is client:
+            # redis-py keeps the addresses that the cluster told, not those of the URL. None of them answers now, and
+            # a cluster that was started anew elsewhere is found only by the URL.
+            self._client = self._build()
+            await _close(client)
+
+
+def connect(url: str, *, connect_seconds: float = CONNECT_SECONDS, read_seconds: float = READ_SECONDS) -> Connection:
+    """Make a connection to the store at `url` (see `address` for its forms). Nothing is sent yet.
+
+    `read_seconds` bounds the wait for an answer and for a free connection. Raises `StoreUrlError`.
+    """
+    address = parse_store_url(url)
+    options: dict[str, Any] = {
+        "username": address.username,
+        "password": address.password,
+        "socket_connect_timeout": connect_seconds,
+        "socket_timeout": read_seconds,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+    }
+    if address.tls:
+        options |= {"ssl": True, "ssl_ca_certs": address.ca}
+
+    def build() -> Redis | RedisCluster:
+        if address.kind is Kind.CLUSTER:
+            nodes = [ClusterNode(host, port) for host, port in address.hosts]
+            client: Redis | RedisCluster = RedisCluster(startup_nodes=nodes, **options)
+        elif address.kind is Kind.SENTINEL:
+            client = _sentinel_client(address, options | {"db": address.database})
+        elif address.kind is Kind.UNIX:
+            client = Redis(unix_socket_path=address.path, db=address.database, **options)
+        else:
+            (host, port), *_ = address.hosts
+            client = Redis(host=host, port=port, db=address.database, **options)
+        callbacks = client.response_callbacks
+        for name in [name for name in callbacks if name != "COMMAND"]:  # the cluster client reads this one's answer
+            del callbacks[name]
+        return client
+
+    return Connection(address, build, read_seconds)
+
+
+def _sentinel_client(address: StoreAddress, options: dict[str, Any]) -> Redis:
+    # By default redis-py asks each Sentinel that is down ten times before it asks the next.
+    sentinel_options = options | {"username": address.sentinel_username, "password": address.sentinel_password}
+    del sentinel_options["db"]
+    sentinel = Sentinel(address.hosts, sentinel_kwargs=sentinel_options, **options)  # type: ignore[no-untyped-call]
+    client: Redis = sentinel.master_for(address.service)
+    return client
+
+
+async def _close(client: Redis | RedisCluster) -> None:
+    await client.aclose()
+    if isinstance(client, Redis) and isinstance(client.connection_pool, SentinelConnectionPool):
+        for sentinel in client.connection_pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
+async def _check(client: Redis | RedisCluster, where: str, **target: ClusterNode) -> list[str]:
+    try:
+        server = await client.execute_command("INFO", "server", **target)
+        version = re.search(rb"redis_version:([\d.]+)", server)
+        settings = {}
+        for name in SETTINGS:
+            for value in (await client.execute_command("CONFIG GET", name, **target))[1:]:
+                settings[name] = value.decode()
+    except ResponseError:  # renamed or forbidden, as providers do
+        return unsafe_settings(where, None, {})
+    return unsafe_settings(where, version[1].decode() if version else None, settings)
+
+
+def _reason(error: Exception) -> str | None:
+    """Why the store is unavailable, as the end of a sentence; None where the error is our own fault."""
+    for kind, reason in _REASONS:
+        if isinstance(error, kind):
+            return reason
+    if isinstance(error, ResponseError):
+        return _REASONS_BY_CODE.get(str(error).partition(" ")[0])
+    if isinstance(error, RedisConnectionError | OSError) or error.__cause__ is not None:
+        return f"cannot be reached: {_detail(error)}"
+    return None
+
+
+def _detail(error: BaseException) -> str:
+    """Find what the operating system said, where it said something."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, OSError):
+        found = found.__cause__ or found.__context__
+    if isinstance(found, ConnectionError) and found.errno is not None:
+        return os.strerror(found.errno)  # asyncio's own text has the address but not the reason
+    return str(found or error).strip().rstrip(".")
