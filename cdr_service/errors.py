@@ -14,3 +14,24 @@ class StoreUrlError(ValueError):
 
 class EmbeddedServerError(Exception):
     """The embedded store could not start."""
+
+
+class StoreConflict(Exception):  # noqa: N818  nothing is wrong: the work is to be done anew
+    """Something that a commit rests on was changed by another process; nothing was changed by the commit."""
+
+
+class Draining(Exception):  # noqa: N818  nothing is wrong: the sender is to come again
+    """The service is about to stop and takes nothing more."""
+
+
+class NotFound(Exception):  # noqa: N818  an answer rather than a fault
+    """What was asked for by its id does not exist, or no longer."""
+
+
+class BadRequest(Exception):  # noqa: N818  the name that HTTP gives it
+    """A parameter of a query cannot be understood."""
+
+    def __init__(self, parameter: str, sentence: str) -> None:
+        """`parameter` is the name as the caller wrote it; `sentence` says what to change."""
+        super().__init__(sentence)
+        self.parameter = parameter

@@ -106,7 +106,7 @@ _HIDDEN: Final = "***"
 _SECRET_NAME: Final = re.compile("token|password|passcode|secret|authorization|cookie|credential", re.IGNORECASE)
 # The bound on what follows a name keeps the search linear in a text such as "tokentokentoken".
 _SECRET_TEXT: Final = re.compile(
-    r"""((?:token|password|passcode|secret)\w{0,20}["']?\s*[=:]\s*)
+    r"""((?:token|password|passcode|secret)(?:s|_\w{1,20})?["']?\s*[=:]\s*)
         (?: "(?:[^"\\]|\\.)*"? | '(?:[^'\\]|\\.)*'? | (?:bearer\s+)?[^\s&"'<>,;]+ )
       | (<[^<>]{0,40}(?:token|password|passcode|secret)>)[^<]+
       | (://[^\s/:@]*:)[^\s/]+(?=@)
@@ -124,7 +124,7 @@ def _without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> 
         if kind in _PLAIN and not _names_secret(key):
             continue
         if kind is str and not _names_secret(key):
-            if ":" in value or "=" in value or "<" in value:
+            if ":" in value or "=" in value or "<" in value or "earer" in value:
                 event[key] = _hidden(value)
         else:
             event[key] = _walked(key, _plain(value))
@@ -167,7 +167,7 @@ def _json(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
     """Render one line. JSON has escaped the controls below U+0020 already; the rest of what is unsafe follows here."""
     try:
         line = msgspec.json.encode(event)
-    except (TypeError, ValueError, OverflowError):  # a lone surrogate, or a number beyond 64 bits
+    except UnicodeEncodeError:  # a lone surrogate, somewhere
         line = msgspec.json.encode({printable(key): _encodable(value) for key, value in event.items()})
     if line.isascii() and b"\x7f" not in line:
         return line
@@ -177,7 +177,7 @@ def _json(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
 def _encodable(value: Any) -> Any:
     try:
         msgspec.json.encode(value)
-    except (TypeError, ValueError, OverflowError):
+    except UnicodeEncodeError:
         return printable(str(value))
     return value
 

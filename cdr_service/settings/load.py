@@ -106,7 +106,7 @@ def _from_file(config: Path) -> dict[str, Any]:
     deployments = file.get("deployments")
     if isinstance(deployments, dict):
         file["deployments"] = {
-            name: _secrets_read(one, names, f"deployments.{name}.") if isinstance(one, dict) else one
+            name: _secrets_read(one, names, f"deployments.{printable(name, 80)}.") if isinstance(one, dict) else one
             for name, one in deployments.items()
         }
     return _secrets_read(file, names)
@@ -173,7 +173,8 @@ def _sentence(error: ErrorDetails, variables: Collection[str], config: Path | No
     if error["type"] == "extra_forbidden":
         return f"{name} {_unknown(path[-1], model)}"
     if error["type"] == "value_error":
-        return f"{name} {error['ctx']['error']}."
+        message = printable(str(error["ctx"]["error"]))
+        return message if message.startswith(PREFIX) else f"{name} {message}."  # the store's URL is named already
     phrase = _PHRASES.get(error["type"]) or error["msg"].replace("Input should", "must", 1)
     field = model.model_fields.get(path[-1]) if path else None
     if field is not None and not is_secret(field) and isinstance(error["input"], str | int | float):

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from cdr_service.domain.addresses import normalize_host
 from cdr_service.domain.text import printable
+from cdr_service.store.address import parse_store_url
 
 MIB = 1 << 20
 """Bytes in a MiB."""
@@ -124,22 +125,12 @@ def _tokens(value: object) -> tuple[SecretStr, ...]:
     return tokens
 
 
-_STORE_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
-
-
 def _store_url(value: object) -> SecretStr:
-    text = _reveal(value)
-    scheme, separator, rest = text.partition("://") if isinstance(text, str) else ("", "", "")
-    if not separator or scheme not in _STORE_SCHEMES:
-        raise ValueError(f"must be a URL that begins with one of {', '.join(f'{name}://' for name in _STORE_SCHEMES)}")
-    hosts, _, path = rest.partition("?")[0].rpartition("@")[2].partition("/")
-    if scheme == "unix" and not path:
-        raise ValueError("must name a socket, such as unix:///run/redis/redis.sock")
-    if scheme != "unix" and not all(host.strip() for host in hosts.split(",")):
-        raise ValueError(f"must name a host, such as {scheme}://redis.example.com:6379")
-    if scheme == "redis+sentinel" and not path:
-        raise ValueError("must end in the service that Sentinel watches, such as redis+sentinel://host:26379/service")
-    return SecretStr(f"{scheme}://{rest}")
+    url = _reveal(value)
+    if not isinstance(url, str):
+        raise ValueError("must be a URL, such as redis://127.0.0.1:6379")  # noqa: TRY004 - pydantic reports ValueError
+    parse_store_url(url)
+    return SecretStr(url)
 
 
 def _cms_urls(value: object) -> tuple[str, ...]:
@@ -216,7 +207,7 @@ def _size(value: object) -> object:
 def _not_bool(value: object) -> object:
     # pydantic would take true as 1
     if isinstance(value, bool):
-        raise ValueError("must be a number")  # noqa: TRY004 - pydantic reports only ValueError
+        raise ValueError("must be a number")  # noqa: TRY004 - pydantic reports ValueError
     return value
 
 

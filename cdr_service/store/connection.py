@@ -52,9 +52,10 @@ READ_SECONDS = 5.0
 COMMANDS_AT_ONCE = 64
 """More wait for their turn. Below redis-py's limit of connections to a server (100), past which it refuses."""
 
+_FORBIDDEN = "does not let the user in CDR_REDIS_URL run a command that is needed"
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (AuthenticationError, "refuses the user or the password in CDR_REDIS_URL"),
-    (NoPermissionError, "does not let the user in CDR_REDIS_URL run a command that is needed"),
+    (NoPermissionError, _FORBIDDEN),
     (BusyLoadingError, "is still loading its data"),
     (RedisTimeoutError, "did not answer in time"),
     (TimeoutError, "did not answer in time"),
@@ -70,12 +71,13 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
 )
 """What a redis-py error means to us. The first that fits counts, so a subclass stands before its parent."""
 
-_REASONS_BY_CODE = {
-    "MISCONF": "cannot write to its disk",
-    "NOREPLICAS": "has too few replicas to accept a write",
-    "BUSY": "is busy with a script that does not end",
+_REASONS_BY_TEXT = {
+    "MISCONF ": "cannot write to its disk",
+    "NOREPLICAS ": "has too few replicas to accept a write",
+    "BUSY ": "is busy with a script that does not end",
+    "ACL failure in script": _FORBIDDEN,
 }
-"""Errors that redis-py gives no type of their own: the first word of the answer."""
+"""Errors that redis-py gives no type of their own, by how the answer begins."""
 
 
 class Script:
@@ -105,7 +107,10 @@ class Connection:
         return str(self._address)
 
     async def execute(self, *command: Any) -> Any:
-        """Run one command. A command that blocks must ask for less than the read time-out."""
+        """Run one command.
+
+        It names a key, by which Cluster finds the node. If it blocks, then shorter than the read time-out.
+        """
         async with self._turn() as client:
             return await client.execute_command(*command)
 
@@ -139,12 +144,18 @@ class Connection:
 
     async def safety(self) -> list[str]:
         """Sentences that name what is unsafe about the store's settings; with Cluster those of every master."""
+        sentences = []
         async with self._turn() as client:
-            if isinstance(client, RedisCluster):
-                masters = client.get_primaries()
-                found = [await _check(client, f"at {node.name}", target_nodes=node) for node in masters]
-                return [sentence for sentences in found for sentence in sentences]
-            return await _check(client, self.describe())
+            for target in _masters(client):
+                where = f"at {target['target_nodes'].name}" if target else self.describe()
+                sentences += await _check(client, where, **target)
+        return sentences
+
+    async def ping(self) -> None:
+        """Return if the store answers; with Cluster every master is asked."""
+        async with self._turn() as client:
+            for target in _masters(client):
+                await client.execute_command("PING", **target)
 
     async def close(self) -> None:
         """Close every connection; what is in flight fails."""
@@ -160,7 +171,7 @@ class Connection:
             raise StoreUnavailable(f"The store {self.describe()} is busy with other requests.") from None
         client = self._client
         try:
-            await client.initialize()
+            await _open(client)
             yield client
         except (RedisError, RedisClusterException, OSError) as error:
             reason = _reason(error)
@@ -238,11 +249,25 @@ def _sentinel_client(address: StoreAddress, options: dict[str, Any]) -> Redis:
     return client
 
 
+async def _open(client: Redis | RedisCluster) -> None:
+    try:
+        await client.initialize()
+    except RedisClusterException as error:
+        # Here the error is the cluster's state, while one from a command is our mistake, such as keys of two nodes.
+        # `_reason` tells them apart by the cause.
+        raise RedisClusterException(str(error)) from error.__cause__ or error
+
+
 async def _close(client: Redis | RedisCluster) -> None:
     await client.aclose()
     if isinstance(client, Redis) and isinstance(client.connection_pool, SentinelConnectionPool):
         for sentinel in client.connection_pool.sentinel_manager.sentinels:
             await sentinel.aclose()
+
+
+def _masters(client: Redis | RedisCluster) -> list[dict[str, ClusterNode]]:
+    """List what to add to a command so that it goes to each master once."""
+    return [{"target_nodes": node} for node in client.get_primaries()] if isinstance(client, RedisCluster) else [{}]
 
 
 async def _check(client: Redis | RedisCluster, where: str, **target: ClusterNode) -> list[str]:
@@ -264,9 +289,11 @@ def _reason(error: Exception) -> str | None:
         if isinstance(error, kind):
             return reason
     if isinstance(error, ResponseError):
-        return _REASONS_BY_CODE.get(str(error).partition(" ")[0])
-    if isinstance(error, RedisConnectionError | OSError) or error.__cause__ is not None:
+        return next((reason for begin, reason in _REASONS_BY_TEXT.items() if str(error).startswith(begin)), None)
+    if isinstance(error, RedisConnectionError | OSError):
         return f"cannot be reached: {_detail(error)}"
+    if isinstance(error, RedisClusterException) and isinstance(error.__cause__, Exception):
+        return _reason(error.__cause__) or f"cannot be reached: {_detail(error)}"
     return None
 
 
@@ -277,4 +304,6 @@ def _detail(error: BaseException) -> str:
         found = found.__cause__ or found.__context__
     if isinstance(found, ConnectionError) and found.errno is not None:
         return os.strerror(found.errno)  # asyncio's own text has the address but not the reason
+    if isinstance(found, OSError) and found.strerror is not None:
+        return found.strerror
     return str(found or error).strip().rstrip(".")

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import redis
 from cdr_service.store import guard
 from cdr_service.store.embedded import find_server
 
-DURABLE = {"save": "", "appendonly": "yes", "appendfsync": "always"}
+DURABLE = {"save": "", "appendonly": "yes", "appendfsync": "always", "repl-diskless-sync-delay": "0"}
 PATIENCE_SECONDS = 20.0
 MASTER_NAME = "test-master"
 DOWN_AFTER_MILLISECONDS = 700
@@ -30,7 +30,7 @@ DOWN_AFTER_MILLISECONDS = 700
 
 
 def debian_redis() -> Path | None:
-    """The redis-server of the system, a second kind of server to test against; None where there is none."""
+    """Find the redis-server of the system, a second kind of server to test against; None where there is none."""
     found = shutil.which("redis-server")
     return Path(found) if found else None
 
@@ -58,7 +58,7 @@ def process_exists(process_id: int) -> bool:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on."""
+    """Find a TCP port on loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -96,7 +96,9 @@ class StoreServer:
 
     def ask(self, *command: Any) -> Any:
         """Send one command apart from what is tested; the answer is text."""
-        at: dict[str, Any] = {"port": self.port} if self.port else {"unix_socket_path": f"{self.folder}/socket"}
+        at: dict[str, Any] = {"unix_socket_path": f"{self.folder}/socket"}
+        if self.port:
+            at = {"host": "127.0.0.1", "port": self.port}
         if password := self.options.get("requirepass"):
             at["password"] = password
         if self.options.get("tls-port"):
@@ -106,19 +108,28 @@ class StoreServer:
             return client.execute_command(*command)
 
     def info(self, section: str) -> dict[str, str]:
-        """The fields of one section of INFO."""
+        """Read the fields of one section of INFO."""
         lines = (line for line in self.ask("INFO", section).splitlines() if ":" in line)
         return dict(line.split(":", 1) for line in lines)
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        options = [part for name, value in self.options.items() for part in (f"--{name}", value)]
+        options = [part for name, value in self.options.items() for part in (f"--{name}", *(value.split() or [""]))]
         command = [sys.executable, "-I", "-S", guard.__file__, "1", "-", str(self.binary), *self.arguments, *options]
         self._guard = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, bufsize=0
         )
         self.pid = int(eventually(lambda: self.info("server")["process_id"], f"{self.url} answers"))
         eventually(lambda: self.info("persistence").get("loading", "0") == "0", f"{self.url} has loaded")
+
+    def wait_for_replica(self) -> None:
+        """Wait until a replica has all that was written here."""
+
+        def is_in_step() -> bool:
+            state = self.info("replication")
+            return f"offset={state['master_repl_offset']}," in state["slave0"]
+
+        eventually(is_in_step, "the replica has every write")
 
     def kill(self) -> None:
         """SIGKILL, as when the machine's memory runs out."""
@@ -131,12 +142,13 @@ class StoreServer:
 
     def thaw(self) -> None:
         """Go on after `freeze`."""
-        os.kill(self.pid, signal.SIGCONT)
+        if self.pid:
+            os.kill(self.pid, signal.SIGCONT)
 
     def ask_to_end(self) -> None:
         """Tell it to leave and do not wait, so that several can leave at once."""
         if self._guard is not None and self._guard.stdin is not None:
-            if self.pid:
+            with suppress(ProcessLookupError):
                 self.thaw()
             self._guard.stdin.close()
 
@@ -157,13 +169,14 @@ class StoreServer:
 def store_server(
     *, unix: bool = False, port: int | None = None, binary: Path | None = None, **options: str
 ) -> Iterator[StoreServer]:
-    """One server; `options` are the server's own, with underscores for dashes."""
-    with _running(StoreServer(port=None if unix else port or free_port(), binary=binary, **options)) as (server,):
+    """Run one server; `options` are the server's own, with underscores for dashes."""
+    with running(StoreServer(port=None if unix else port or free_port(), binary=binary, **options)) as (server,):
         yield server
 
 
 @contextmanager
-def _running(*servers: StoreServer) -> Iterator[tuple[StoreServer, ...]]:
+def running(*servers: StoreServer) -> Iterator[tuple[StoreServer, ...]]:
+    """Start servers that were made before, and end them with the block."""
     try:
         for server in servers:
             server.start()
@@ -212,14 +225,15 @@ def _named_master(sentinel: StoreServer) -> int:
     return int(sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER_NAME)[1])
 
 
-def _make_sentinel(master_port: int, **options: str) -> StoreServer:
+def make_sentinel(master_port: int, *lines: str, **options: str) -> StoreServer:
+    """Make a Sentinel that watches one master; `lines` are more of its configuration."""
     port = free_port()
     sentinel = StoreServer(port=port, arguments=(), **options)
     configuration = sentinel.folder / "sentinel.conf"  # a Sentinel keeps what it learns in its configuration file
     configuration.write_text(
         f"sentinel monitor {MASTER_NAME} 127.0.0.1 {master_port} 2\n"
         f"sentinel down-after-milliseconds {MASTER_NAME} {DOWN_AFTER_MILLISECONDS}\n"
-        f"sentinel failover-timeout {MASTER_NAME} 3000\n"
+        f"sentinel failover-timeout {MASTER_NAME} 3000\n" + "".join(f"{line}\n" for line in lines)
     )
     sentinel.arguments = (str(configuration), "--sentinel")
     for name in DURABLE:
@@ -229,11 +243,11 @@ def _make_sentinel(master_port: int, **options: str) -> StoreServer:
 
 @contextmanager
 def sentinel_pair() -> Iterator[SentinelPair]:
-    """A master with a replica in step with it, and three Sentinels that know each other."""
+    """Run a master with a replica in step with it, and three Sentinels that know each other."""
     first = StoreServer(port=free_port())
     second = StoreServer(port=free_port(), replicaof=f"127.0.0.1 {first.port}")
-    sentinels = tuple(_make_sentinel(first.port or 0) for _ in range(3))
-    with _running(first, second, *sentinels):
+    sentinels = tuple(make_sentinel(first.port or 0) for _ in range(3))
+    with running(first, second, *sentinels):
         eventually(lambda: second.info("replication")["master_link_status"] == "up", "the replica follows")
         for sentinel in sentinels:
             eventually(lambda one=sentinel: _sees_all(one), "a Sentinel knows the replica and the other Sentinels")
@@ -263,7 +277,7 @@ class Cluster:
         return [server for server in self.servers if _has_role(server, "master")]
 
     def master_of(self, key: str) -> StoreServer:
-        """The node that serves `key` now, by the word of a node that lives."""
+        """Find the node that serves `key` now, by the word of a node that lives."""
         living = next(server for server in self.servers if server._guard is not None)
         slot = living.ask("CLUSTER", "KEYSLOT", key)
         for first, last, master, *_ in living.ask("CLUSTER", "SLOTS"):
@@ -299,9 +313,9 @@ class _ClusterNode(StoreServer):
 
 @contextmanager
 def cluster() -> Iterator[Cluster]:
-    """Three masters that cover all slots, and a replica of each in step with it."""
+    """Run three masters that cover all slots, and a replica of each in step with it."""
     nodes = tuple(_ClusterNode() for _ in range(6))
-    with _running(*nodes):
+    with running(*nodes):
         for number, (first, last) in enumerate([(0, 5460), (5461, 10922), (10923, 16383)]):
             nodes[number].ask("CLUSTER", "ADDSLOTSRANGE", first, last)
         for number, node in enumerate(nodes):

@@ -43,19 +43,37 @@ def ask(url: str, *command: Any) -> Any:
 
 
 def server_process(url: str) -> int:
-    """The process id of the server at `url`."""
+    """Read the process id of the server at `url`."""
     return int(ask(url, "INFO", "server")["process_id"])
 
 
 @contextmanager
 def owner(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A process of its own that runs an embedded server; gives it and the URL."""
+    """Run an embedded server in a process of its own; gives the process and the URL."""
     with subprocess.Popen([sys.executable, "-c", OWNER, str(data_dir)], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             yield process, process.stdout.readline().strip()
         finally:
             process.kill()
+
+
+def folder_with_mode(path: Path, mode: int) -> Path:
+    """Make a folder with this mode, whatever the umask."""
+    path.mkdir()
+    path.chmod(mode)
+    return path
+
+
+def modes_below(folder: Path) -> dict[str, int]:
+    """Read the mode of everything below `folder`, by name."""
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
+
+
+def append_only_file(data_dir: Path) -> Path:
+    """Find the file that the last writes went to."""
+    (found,) = data_dir.glob("appendonlydir/*.incr.aof")
+    return found
 
 
 async def test_data_is_back_after_a_restart(tmp_path: Path) -> None:
@@ -77,14 +95,14 @@ async def test_the_server_is_durable_and_never_evicts(tmp_path: Path) -> None:
 
 async def test_everything_it_keeps_is_private_to_the_user(tmp_path: Path) -> None:
     """Folders that it makes have mode 0700, files and the socket 0600, also below a folder that others may read."""
-    tmp_path.chmod(0o755)
-    async with embedded_server(tmp_path) as url:
+    data_dir = folder_with_mode(tmp_path / "data", 0o755)
+    async with embedded_server(data_dir) as url:
         ask(url, "SET", "key", "value")
-        found = list(tmp_path.rglob("*"))
-        assert {path.name for path in found} >= {"appendonlydir", "run", "store.sock", "lock", "server.log"}
-        for path in found:
-            assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
-    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+        modes = modes_below(data_dir)
+    assert modes.keys() >= {"appendonlydir", "run", "store.sock", "lock", "server.log"}
+    assert {modes.pop(name) for name in ("appendonlydir", "run")} == {0o700}
+    assert set(modes.values()) == {0o600}
+    assert modes_below(tmp_path)["data"] == 0o755
 
 
 async def test_a_long_folder_name_moves_the_socket(tmp_path: Path) -> None:
@@ -177,7 +195,7 @@ async def test_a_torn_end_of_the_append_only_file_is_dropped(tmp_path: Path) -> 
     async with embedded_server(tmp_path) as url:
         for number in range(10):
             ask(url, "SET", f"key-{number}", "value")
-    (tail,) = tmp_path.glob("appendonlydir/*.incr.aof")
+    tail = append_only_file(tmp_path)
     os.truncate(tail, tail.stat().st_size - 5)
     async with embedded_server(tmp_path) as url:
         assert ask(url, "DBSIZE") == 9
@@ -188,7 +206,7 @@ async def test_a_server_that_cannot_load_its_data_says_why(tmp_path: Path) -> No
     async with embedded_server(tmp_path) as url:
         for number in range(10):
             ask(url, "SET", f"key-{number}", "value")
-    (tail,) = tmp_path.glob("appendonlydir/*.incr.aof")
+    tail = append_only_file(tmp_path)
     content = tail.read_bytes()
     tail.write_bytes(content[:100] + b"damage" + content[106:])
     with pytest.raises(EmbeddedServerError) as error:
@@ -222,10 +240,11 @@ async def test_a_data_dir_that_is_a_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that not even root can write")
 async def test_a_data_dir_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     """Where CDR_DATA_DIR cannot be made or written, one sentence says so and what to set."""
-    read_only = tmp_path / "read-only"
-    read_only.mkdir(mode=0o500)
+    read_only = folder_with_mode(tmp_path / "read-only", 0o500)
     for folder in [Path("/proc/cdr-service")] + ([read_only] if os.geteuid() else []):
-        with pytest.raises(EmbeddedServerError, match=r"^The folder \S+ cannot be used .* set CDR_DATA_DIR to a folder"):
+        with pytest.raises(
+            EmbeddedServerError, match=r"^The folder \S+ cannot be used .* set CDR_DATA_DIR to a folder"
+        ):
             await EmbeddedServer(folder).start()
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -112,7 +112,7 @@ def test_documents_say_on_the_wire_what_they_say_as_values() -> None:
     """What an independent XML parser reads from a document is what the document holds as values."""
     for scenario in SCENARIOS[:4]:
         for sent in documents(scenario):
-            root = ElementTree.fromstring(sent.body)
+            root = ET.fromstring(sent.body)
             assert root.tag == "records"
             assert (root.get("session"), root.get("callBridge")) == (sent.bridge.session, sent.bridge.call_bridge)
             for element, numbered in zip(root, sent.records, strict=True):
@@ -132,7 +132,7 @@ def test_hostile_names_survive_as_text(name: str) -> None:
     """A name can break out of nothing; what XML cannot hold becomes a replacement character."""
     record = Record("callStart", IDENTITY.session, {"name": name, "ownerName": None, "@tenant": name})
     body = document(IDENTITY, [NumberedRecord(record, START, 0, 1, missing=7)]).body
-    (element,) = ElementTree.fromstring(body)
+    (element,) = ET.fromstring(body)
     (call,) = element
     written = "".join("\N{REPLACEMENT CHARACTER}" if letter in "\x1b\x07\ud800" else letter for letter in name)
     assert call.findtext("name") == written
@@ -143,7 +143,7 @@ def test_hostile_names_survive_as_text(name: str) -> None:
 def test_a_hostile_scenario_is_well_formed() -> None:
     """Scenarios with hostile names can be parsed, and do hold such names."""
     bodies = [sent.body for sent in documents(generate(3, meetings=30, hostile=True))]
-    names = {element.text for body in bodies for element in ElementTree.fromstring(body).iter("name")}
+    names = {element.text for body in bodies for element in ET.fromstring(body).iter("name")}
     assert '=HYPERLINK("http://example.com")' in names
 
 
@@ -165,6 +165,23 @@ def test_known_answers_agree_with_the_records() -> None:
         assert not people & uncounted
         assert machines <= uncounted
         assert {leg for leg in spans if leg not in machines} <= people
+
+
+def test_one_person_on_several_legs_is_one_presence() -> None:
+    """A move between bridges of a meeting, and the legs of one Lync client, make no second person."""
+    moves = groups = 0
+    for scenario in SCENARIOS:
+        starts = {step.record.id: step.record.fields for step in scenario.steps if step.record.type == "callLegStart"}
+        for meeting in scenario.expected:
+            who = {leg: one for one in meeting.presences for leg in one.legs}
+            for leg, one in who.items():
+                origin, group = starts[leg].get("movedCallLeg"), starts[leg]["groupId"]
+                assert group not in who or who[group] is one
+                assert origin not in who or who[origin] is one
+                groups += group != leg
+                moves += origin in who
+    assert moves
+    assert groups
 
 
 def test_known_licenses_follow_the_join_rule() -> None:
@@ -210,7 +227,7 @@ def test_every_call_ends_with_figures_that_fit() -> None:
             if record.type in {"callLegStart", "callLegUpdate"} and "call" in record.fields:
                 on_call[record.id] = str(record.fields["call"])
             if record.type in {"callLegEnd", "callEnd"}:
-                assert record.fields["durationSeconds"] == offset - began.pop(record.id) if "durationSeconds" else 0
+                assert record.fields["durationSeconds"] == offset - began.pop(record.id)
             if record.type == "callLegEnd" and record.id in on_call:
                 ended[on_call[record.id]] += 1
             if record.type == "callEnd":

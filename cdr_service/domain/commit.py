@@ -1,0 +1,72 @@
+"""What a document becomes on its way into the store: the values that pass between the service and its store."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from cdr_service.domain.bookkeeping import Source
+from cdr_service.domain.documents import NotACdrDocument, parse
+from cdr_service.domain.events import Event
+from cdr_service.domain.records import Batch
+from cdr_service.domain.workspace import Key, Workspace
+
+
+class Snapshot:
+    """Stored things as they were when they were loaded, with the versions that a commit checks."""
+
+    def __init__(self) -> None:
+        self.things: dict[Key, Any] = {}
+        self.versions: dict[Key, bytes] = {}
+
+
+class DeadLetter(Struct, frozen=True, kw_only=True):
+    """A document, or one record of it, that could not be taken in; kept to be looked at and tried again."""
+
+    reason: str
+    kind: str
+    """not_cdr (the whole document), record (one record of a good one), or failed (our own fault)."""
+    content: bytes
+    """The document's body, or the record as JSON."""
+    session: str | None = None
+    bridge: str = ""
+    body: bytes = b""
+    """The whole document that the record came in, so that it can be tried again."""
+
+
+class Document(Struct, frozen=True, kw_only=True):
+    """One POST body, parsed."""
+
+    body: bytes
+    bridge: str
+    """The `bridge` parameter of the receiver URL; empty where there is none."""
+    batch: Batch | None
+    problem: str = ""
+    """Why it is no CDR document, where `batch` is None."""
+
+    @property
+    def source(self) -> Source:
+        """Where its records came from."""
+        if self.batch is None:
+            raise ValueError("a document that was not understood has no source")
+        return Source(self.batch.session, self.batch.call_bridge, self.bridge)
+
+
+class Commit(Struct, kw_only=True):
+    """Everything that changes together or not at all."""
+
+    snapshot: Snapshot
+    workspace: Workspace
+    events: Sequence[Event]
+    dead_letters: Sequence[DeadLetter]
+    documents: Sequence[Document]
+    received: int
+    """When, in milliseconds of our clock."""
+
+
+def read(body: bytes, bridge: str = "") -> Document:
+    """Return the document in a POST body; one that is no CDR document says why."""
+    try:
+        return Document(body=body, bridge=bridge, batch=parse(body))
+    except NotACdrDocument as problem:
+        return Document(body=body, bridge=bridge, batch=None, problem=str(problem))

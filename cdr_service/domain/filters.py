@@ -1,0 +1,165 @@
+"""Which calls and switches a query selects.
+
+A span holds its `since` and not its `until`, both in milliseconds of record time; what overlaps it is selected.
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from msgspec import Struct
+
+from cdr_service.domain.addresses import fold_case, normalize_address
+from cdr_service.domain.calls import Call, Meeting
+from cdr_service.domain.legs import Leg
+from cdr_service.domain.licensing import License
+from cdr_service.domain.showing import standing_of, switch_kind
+from cdr_service.domain.timeline import Cause, Standing, Transition
+
+LicenseType = Literal["SMP+", "PMP+"]
+
+
+class CallFilters(Struct, frozen=True, kw_only=True):
+    """What calls are asked for; None takes all."""
+
+    state: Literal["active", "ended", "all"] = "active"
+    license: Literal["SMP+", "PMP+", "none"] | None = None
+    """The meeting's license now; of an ended call its last one."""
+    deployment: str | None = None
+    tenant: str | None = None
+    cospace: str | None = None
+    holder: str | None = None
+    """Whose PMP+ pays or paid the meeting."""
+    participant: str | None = None
+    """A user, an address or a number, or a part of a display name."""
+    name: str | None = None
+    """A part of the call's name."""
+    meeting: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+
+class SwitchFilters(Struct, frozen=True, kw_only=True, rename={"before": "from", "after": "to"}):
+    """What changes from one license to another are asked for; None takes all."""
+
+    kind: Literal["type", "holder", "weight", "all"] = "type"
+    late: Literal["false", "true", "all"] = "false"
+    before: LicenseType | None = None
+    after: LicenseType | None = None
+    cause: Cause | None = None
+    holder: str | None = None
+    """Whose PMP+ it was or became."""
+    deployment: str | None = None
+    meeting: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+
+class CallMatch:
+    """Tells whether a call is selected. Each question is cheaper than the next, so ask them in order."""
+
+    def __init__(self, filters: CallFilters) -> None:
+        self._filters = filters
+        self._name = fold_case(filters.name or "")
+        self._holder = _spelled(filters.holder)
+        self._text = fold_case(filters.participant or "")
+        self._address = _spelled(filters.participant)
+        self._exact = {
+            field: wanted.lower()
+            for field in ("tenant", "cospace", "meeting")
+            if (wanted := getattr(filters, field)) is not None
+        }
+
+    @property
+    def takes_all(self) -> bool:
+        """Is every call of the lists selected that the filters lead to?"""
+        asked = self._filters
+        return not self._exact and not any(
+            (asked.license, asked.holder, asked.participant, asked.name, asked.since, asked.until)
+        )
+
+    @property
+    def asks_for_participants(self) -> bool:
+        """Do the legs matter?"""
+        return self._filters.participant is not None
+
+    def call(self, call: Call) -> bool:
+        """Is it selected by what the call itself tells?"""
+        since, until = self._filters.since, self._filters.until
+        if until is not None and call.began >= until:
+            return False
+        if since is not None and call.end is not None and call.end.time < since:
+            return False
+        if any((getattr(call, field) or "").lower() != wanted for field, wanted in self._exact.items()):
+            return False
+        return not self._name or self._name in fold_case(call.name or "")
+
+    def meeting(self, call: Call, meeting: Meeting, policy: str) -> bool:
+        """Is it selected by the licenses of its meeting under the deciding policy?"""
+        standing = standing_of(meeting, policy)
+        if self._filters.license is not None:
+            shown = license_of(call, standing)
+            if (shown.type if shown else "none") != self._filters.license:
+                return False
+        if self._holder is None:
+            return True
+        return any(t.after is not None and t.after.holder == self._holder for t in standing.transitions)
+
+    def participants(self, legs: Iterable[Leg]) -> bool:
+        """Is it selected by one of its participants?"""
+        return any(leg.counted and self._is_participant(leg) for leg in legs)
+
+    def _is_participant(self, leg: Leg) -> bool:
+        if self._text in fold_case(leg.shown_name or ""):
+            return True
+        if self._address is None:
+            return False
+        known = [leg.identity_now.user]
+        known += [normalize_address(text) for text in (leg.remote_party, leg.remote_address, leg.shown_address) if text]
+        if "@" not in self._address:
+            known = [address.partition("@")[0] for address in known if address]
+        return self._address in known
+
+
+class SwitchMatch:
+    """Tells whether a change from one license to another is selected."""
+
+    def __init__(self, filters: SwitchFilters) -> None:
+        self._filters = filters
+        self._holder = _spelled(filters.holder)
+        self._meeting = filters.meeting.lower() if filters.meeting is not None else None
+
+    def meeting(self, meeting: str) -> bool:
+        """Is the meeting selected?"""
+        return self._meeting is None or self._meeting == meeting
+
+    def transition(self, transition: Transition) -> bool:
+        """Is the transition selected? One from or to nothing never is."""
+        before, after, asked = transition.before, transition.after, self._filters
+        if before is None or after is None:
+            return False
+        return (
+            asked.kind in ("all", switch_kind(before, after))
+            and (asked.late == "all" or (asked.late == "true") == transition.late)
+            and asked.before in (None, before.type)
+            and asked.after in (None, after.type)
+            and asked.cause in (None, transition.cause)
+            and (self._holder is None or self._holder in (before.holder, after.holder))
+        )
+
+
+def license_of(call: Call, standing: Standing) -> License | None:
+    """Return the license that a call counts by: the meeting's now, or the last one that an ended call had."""
+    if call.end is None:
+        return standing.license
+    last: License | None = None
+    for transition in standing.transitions:
+        if transition.at > call.end:
+            break
+        if transition.after is not None or transition.at.time < call.began:
+            last = transition.after
+    return last
+
+
+def _spelled(address: str | None) -> str | None:
+    """Return an address as users' addresses are spelled; a text that is none stays as it is."""
+    return None if address is None else normalize_address(address) or fold_case(address)

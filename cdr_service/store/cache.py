@@ -1,0 +1,41 @@
+"""What a process remembers of the store, so that a record of a live meeting needs no read.
+
+It may be out of date when other processes write, which is harmless: a commit checks the version of everything that it
+rests on, and what turned out stale is forgotten and read anew.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any, Final
+
+from cdr_service.domain.workspace import Key
+
+THINGS_MAX: Final = 50_000
+"""Things remembered per deployment, some 50 MB; the least recently used go first."""
+
+
+class Cache:
+    """Things with their versions, bounded."""
+
+    def __init__(self, most: int = THINGS_MAX) -> None:
+        self._things: OrderedDict[Key, tuple[Any, bytes]] = OrderedDict()
+        self._most = most
+
+    def get(self, key: Key) -> tuple[Any, bytes] | None:
+        """Return the thing and its version, or None where it is not remembered."""
+        found = self._things.get(key)
+        if found is not None:
+            self._things.move_to_end(key)
+        return found
+
+    def put(self, key: Key, thing: tuple[Any, bytes]) -> None:
+        """Remember a thing with its version."""
+        self._things[key] = thing
+        self._things.move_to_end(key)
+        if len(self._things) > self._most:
+            self._things.popitem(last=False)
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Forget things that may be out of date."""
+        for key in keys:
+            self._things.pop(key, None)

@@ -1,0 +1,65 @@
+"""Every key in the store and how long it lives. All keys of a deployment share one hash tag.
+
+So a commit is one atomic script on a single server and on Redis Cluster alike, and deployments spread over a cluster.
+A deployment's name holds no braces (the settings see to that), and it stands before everything that comes from the
+wire, so nothing from the wire can change the hash tag.
+"""
+
+from typing import Final
+
+from cdr_service.domain.workspace import LEGS_OF, OPEN_IN, Key
+
+INDEXES: Final = (LEGS_OF, OPEN_IN)
+"""Kinds of keys that hold sets of ids rather than things."""
+
+LAYOUT: Final = 1
+"""Version of the layout below. A store with a newer one is refused, an older one is migrated."""
+
+
+class Keys:
+    """The names of one deployment's keys."""
+
+    def __init__(self, deployment: str) -> None:
+        self.prefix = f"cdr:{{{deployment}}}:"
+        self.layout = self.prefix + "layout"
+        """String: `LAYOUT`. For good."""
+        self.live = self.prefix + "live"
+        """Sorted set of the ids of live calls by start (milliseconds)."""
+        self.ended = self.prefix + "ended"
+        """Sorted set of the ids of ended calls by end (milliseconds). Until retention removes the call."""
+        self.heard = self.prefix + "heard"
+        """Sorted set of live calls by when a record of theirs was last received: for calls that never end."""
+        self.expiring = self.prefix + "expiring"
+        """Sorted set of ended calls by when their end was received: retention counts from there."""
+        self.switches = self.prefix + "switches"
+        """Sorted set of `meeting|session|number` by the time of a transition from one license to another."""
+        self.usage = self.prefix + "usage"
+        """Hash of what is in use now; a field that falls to 0 is removed."""
+        self.bridges = self.prefix + "bridges"
+        """Set of bridge ids. For good: there are as many as Call Bridges."""
+        self.sessions = self.prefix + "sessions"
+        """Sorted set of session ids by when a record was last received. Until retention removes the session."""
+        self.events = self.prefix + "events"
+        """Stream of events, bounded by count (setting event_max)."""
+        self.dead_letters = self.prefix + "dead"
+        """Stream of dead letters, bounded by count (setting dead_letter_max)."""
+        self.documents = self.prefix + "raw"
+        """Stream of received documents, compressed, bounded by age and size (settings raw_...)."""
+        self.counts = self.prefix + "counts"
+        """Hash of counters that only grow, for what was dropped from the bounded streams."""
+        self.directory = self.prefix + "directory"
+        """String: the directory snapshot that all processes decide by."""
+        self.printers = self.prefix + "printers"
+        """Hash of process ids with the last event that each has printed; see `logs`."""
+
+    def thing(self, key: Key) -> str:
+        """Return the name of a stored thing or an index."""
+        return self.prefix + ":".join(key)
+
+    def alive(self, process: str) -> str:
+        """Return the name of the sign of life of a process: a string that expires within seconds."""
+        return f"{self.prefix}alive:{process}"
+
+    def lease(self, task: str) -> str:
+        """Return the name of the lease for a task that must run once: a string that expires within seconds."""
+        return f"{self.prefix}lease:{task}"

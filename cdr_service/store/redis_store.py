@@ -1,0 +1,101 @@
+"""The store of the intake: loads things, and commits everything or nothing in one round trip."""
+
+import os
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from typing import Any, Final
+
+from cdr_service.domain.commit import Commit, Snapshot
+from cdr_service.domain.workspace import Key
+from cdr_service.errors import StoreConflict
+from cdr_service.store.cache import Cache
+from cdr_service.store.codec import ABSENT, VERSION_BYTES, decode
+from cdr_service.store.connection import Connection, Script
+from cdr_service.store.keys import INDEXES, Keys
+from cdr_service.store.writes import Bounds, checked, commands
+
+COMMIT: Final = Script(files(__package__).joinpath("commit.lua").read_text())
+
+
+class RedisStore:
+    """Things, indexes and streams of all deployments in a Redis-compatible store."""
+
+    def __init__(self, connection: Connection, policies: Mapping[str, str], bounds: Bounds | None = None) -> None:
+        """`policies` names for each deployment the policy that decides."""
+        self.connection = connection
+        self._policies = policies
+        self._bounds = bounds or Bounds()
+        self._caches: dict[str, Cache] = {}
+
+    def _cache(self, deployment: str) -> Cache:
+        return self._caches.setdefault(deployment, Cache())
+
+    async def load(self, deployment: str, snapshot: Snapshot, keys: Iterable[Key]) -> None:
+        """Add things to the snapshot, from what this process remembers or from the store; raise StoreUnavailable."""
+        cache, names = self._cache(deployment), Keys(deployment)
+        missing: list[Key] = []
+        for key in keys:
+            found = cache.get(key)
+            if found is None:
+                missing.append(key)
+            else:
+                snapshot.things[key], snapshot.versions[key] = found
+        if not missing:
+            return
+        requests = [("SMEMBERS" if key[0] in INDEXES else "GET", names.thing(key)) for key in missing]
+        answers = await self.connection.pipeline(requests)
+        for key, answer in zip(missing, answers, strict=True):
+            if key[0] in INDEXES:
+                snapshot.things[key] = frozenset(member.decode() for member in answer)
+            else:
+                snapshot.things[key], snapshot.versions[key] = thing = decode(key, answer)
+                cache.put(key, thing)
+
+    async def commit(self, deployment: str, commit: Commit) -> None:
+        """Change everything or nothing; raise StoreConflict or StoreUnavailable."""
+        version, names = os.urandom(VERSION_BYTES), Keys(deployment)
+        cache, workspace = self._cache(deployment), commit.workspace
+        work = _Work()
+        things = list(checked(commit))
+        for key in things:
+            work.check(names.thing(key), commit.snapshot.versions.get(key, ABSENT))
+        for command in commands(names, commit, version, self._policies[deployment], self._bounds):
+            work.command(*command)
+        try:
+            conflicts = await self.connection.script(COMMIT, work.keys, work.arguments)
+        except BaseException:
+            # Whether it happened is not known, so nothing that was remembered of these things may be relied on.
+            cache.forget(things)
+            raise
+        if conflicts:
+            cache.forget(things)
+            raise StoreConflict(f"{len(conflicts)} things were changed by another process")
+        for key, thing in workspace.changed.items():
+            if thing != workspace.before(key):
+                cache.put(key, (thing, version if thing is not None else ABSENT))
+
+
+class _Work:
+    """The arguments of the commit script, with every key named once."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+        self._checks: list[int | bytes] = []
+        self._commands: list[Any] = []
+
+    @property
+    def keys(self) -> list[str]:
+        return list(self._places)
+
+    @property
+    def arguments(self) -> list[Any]:
+        return [len(self._checks) // 2, *self._checks, *self._commands]
+
+    def _place(self, key: str) -> int:
+        return self._places.setdefault(key, len(self._places) + 1)
+
+    def check(self, key: str, version: bytes) -> None:
+        self._checks += (self._place(key), version)
+
+    def command(self, name: str, key: str, *arguments: Any) -> None:
+        self._commands += (len(arguments) + 2, name, self._place(key), *arguments)

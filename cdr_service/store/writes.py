@@ -1,0 +1,139 @@
+"""What a commit writes: the changed things, and the indexes and counts that follow from their change."""
+
+import zlib
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from cdr_service.domain import usage
+from cdr_service.domain.calls import Call, Meeting
+from cdr_service.domain.commit import Commit, DeadLetter, Document
+from cdr_service.domain.events import Event
+from cdr_service.domain.timeline import Standing, Transition
+from cdr_service.domain.workspace import LEGS_OF, OPEN_IN, Key
+from cdr_service.store.codec import encode
+from cdr_service.store.keys import Keys
+
+Command = tuple[str, str, *tuple[Any, ...]]
+"""A command for the commit script: its name, its key, its arguments."""
+
+_json: Final = msgspec.json.Encoder()
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """How much of what is kept for a time is kept at most."""
+
+    events: int = 1_000_000
+    dead_letters: int = 10_000
+
+
+def commands(keys: Keys, commit: Commit, version: bytes, policy: str, bounds: Bounds) -> Iterator[Command]:
+    """Yield everything that a commit writes. `policy` is the one whose switches are listed."""
+    workspace = commit.workspace
+    changes = [(key, workspace.before(key), after) for key, after in workspace.changed.items()]
+    changes = [change for change in changes if change[1] != change[2]]
+    for key, before, after in changes:
+        name = keys.thing(key)
+        yield ("DEL", name) if after is None else ("SET", name, encode(after, version))
+        yield from _indexes(keys, key, before, after, commit.received, policy)
+    for call, legs in workspace.legs_added.items():
+        yield ("SADD", keys.thing((LEGS_OF, call)), *sorted(legs))
+    for count, change in usage.differences((before, after) for _, before, after in changes).items():
+        yield ("HINCRBY", keys.usage, count, change)
+    yield from _appended(keys, commit, bounds)
+
+
+def _appended(keys: Keys, commit: Commit, bounds: Bounds) -> Iterator[Command]:
+    """Yield what is added to the streams."""
+    for event in commit.events:
+        yield ("XADD", keys.events, "MAXLEN", "~", bounds.events, "*", "e", encode_event(event))
+    for letter in commit.dead_letters:
+        fields = _dead_letter(letter, commit.received)
+        yield ("XADD", keys.dead_letters, "MAXLEN", "~", bounds.dead_letters, "*", *fields)
+    for document in commit.documents:
+        yield ("XADD", keys.documents, "*", *_document(document, commit.received))
+
+
+def _indexes(keys: Keys, key: Key, before: Any, after: Any, received: int, policy: str) -> Iterator[Command]:
+    """Yield the changes of the lists that a thing stands in."""
+    match key[0]:
+        case "call":
+            yield from _call_indexes(keys, before, after, received)
+        case "meeting":
+            yield from _switches(keys, before, after, policy)
+        case "session":
+            yield ("ZADD", keys.sessions, received, key[1])
+        case "bridge":
+            yield ("SADD", keys.bridges, key[1])
+        case _:
+            pass
+
+
+def encode_event(event: Event) -> bytes:
+    """Return an event as JSON, as it is in the stream and in the log."""
+    return _json.encode(event)
+
+
+def _call_indexes(keys: Keys, before: Call | None, after: Call, received: int) -> Iterator[Command]:
+    """Yield the changes of the lists that the call stands in."""
+    open_in = keys.thing((OPEN_IN, after.session))
+    if after.end is None:
+        yield ("ZADD", keys.live, after.began, after.id)
+        yield ("ZADD", keys.heard, received, after.id)
+        if before is not None and before.end is not None:
+            yield ("ZREM", keys.ended, after.id)
+            yield ("ZREM", keys.expiring, after.id)
+    else:
+        yield ("ZADD", keys.ended, after.end.time, after.id)
+        if before is None or before.end is None:
+            yield ("ZREM", keys.live, after.id)
+            yield ("ZREM", keys.heard, after.id)
+            yield ("ZADD", keys.expiring, received, after.id)
+    if after.ended is None and before is None:
+        yield ("SADD", open_in, after.id)
+    if after.ended is not None and before is not None and before.ended is None:
+        yield ("SREM", open_in, after.id)
+
+
+def switch_member(meeting: str, transition: Transition) -> str:
+    """Return the entry of a transition in the list of switches."""
+    return f"{meeting}|{transition.at.session}|{transition.at.number}"
+
+
+def _switches(keys: Keys, before: Meeting | None, after: Meeting | None, policy: str) -> Iterator[Command]:
+    """Yield the changes of the list of switches."""
+    was, now = _listed(before, policy), _listed(after, policy)
+    for member in sorted(was.keys() - now.keys()):
+        yield ("ZREM", keys.switches, member)
+    for member in sorted(now.keys() - was.keys()):
+        yield ("ZADD", keys.switches, now[member], member)
+
+
+def _listed(meeting: Meeting | None, policy: str) -> dict[str, int]:
+    if meeting is None:
+        return {}
+    transitions = meeting.timeline.standings.get(policy, Standing()).transitions
+    return {switch_member(meeting.id, t): t.at.time for t in transitions if t.before and t.after}
+
+
+def _dead_letter(letter: DeadLetter, received: int) -> tuple[Any, ...]:
+    return (
+        *("reason", letter.reason, "kind", letter.kind, "content", zlib.compress(letter.content, 1)),
+        *("session", letter.session or "", "bridge", letter.bridge, "received", received),
+        *("body", zlib.compress(letter.body, 1)),
+    )
+
+
+def _document(document: Document, received: int) -> tuple[Any, ...]:
+    return ("b", zlib.compress(document.body, 1), "bridge", document.bridge, "at", received)
+
+
+def checked(commit: Commit) -> Iterator[Key]:
+    """Yield the keys whose versions a commit checks: what it changes and what its outcome rests on.
+
+    Legs that were only read need no check: whatever changes when a leg was in also changes its meeting.
+    """
+    changed = commit.workspace.changed
+    yield from changed
+    yield from (key for key in commit.workspace.read if key not in changed and key[0] != "leg")
