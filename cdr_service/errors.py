@@ -35,3 +35,8 @@ class BadRequest(Exception):  # noqa: N818  the name that HTTP gives it
         """`parameter` is the name as the caller wrote it; `sentence` says what to change."""
         super().__init__(sentence)
         self.parameter = parameter
+        self.sentence = sentence
+
+
+class StoreLayoutError(Exception):
+    """The store was written by a release whose layout this one does not know."""

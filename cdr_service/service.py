@@ -16,11 +16,11 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from cdr_service.domain.bookkeeping import Bookkeeper
-from cdr_service.domain.commit import Commit, DeadLetter, Document, Snapshot
+from cdr_service.domain.commit import Commit, DeadLetter, Document, Snapshot, dead_letter
 from cdr_service.domain.events import Event
-from cdr_service.domain.identity import Directory
 from cdr_service.domain.reception import Received, Reception
 from cdr_service.domain.records import (
+    Batch,
     CallEnd,
     CallLegEnd,
     CallLegStart,
@@ -34,7 +34,7 @@ from cdr_service.domain.records import (
     StreamingStart,
 )
 from cdr_service.domain.settling import Options
-from cdr_service.domain.workspace import Key, NeedsLoad, Workspace
+from cdr_service.domain.workspace import DIRECTORY, Key, NeedsLoad, Workspace
 from cdr_service.errors import Draining, StoreConflict, StoreUnavailable
 
 RECORDS_PER_COMMIT: Final = 500
@@ -72,17 +72,23 @@ class Observer(Protocol):
         ...
 
 
-class Deployment(Struct, kw_only=True):
+class Deployment(Struct, frozen=True, kw_only=True):
     """What a deployment is set to, as the intake needs it."""
 
     name: str
-    options: Options
-    directory: Directory
+    options: Options = Options()
+
+
+Task = Callable[[Bookkeeper, Workspace, int], None]
+"""A change of the books that no document brings: given the keeper, the workspace and our clock in milliseconds."""
 
 
 class _Waiting(Struct, kw_only=True):
-    document: Document
-    again: bool
+    """A document or a task, and who waits for it."""
+
+    document: Document | None = None
+    task: Task | None = None
+    again: bool = False
     done: asyncio.Future[None]
 
 
@@ -123,18 +129,28 @@ class Intake:
         StoreUnavailable where it may not be committed, and Draining when the service is about to stop: sending it
         again is safe in either case.
         """
-        if self._draining:
-            raise Draining("the service is about to stop")
         size = len(document.body)
         if self._waiting_bytes + size > WAITING_BYTES_MAX:
             raise StoreUnavailable("too many documents wait for the store")
         self._waiting_bytes += size
-        waiting = _Waiting(document=document, again=again, done=asyncio.get_running_loop().create_future())
         try:
-            self._queue.put_nowait(waiting)
-            await asyncio.shield(waiting.done)
+            done = asyncio.get_running_loop().create_future()
+            await self._wait(_Waiting(document=document, again=again, done=done))
         finally:
             self._waiting_bytes -= size
+
+    async def perform(self, task: Task) -> None:
+        """Change the books as a document would, in turn with the documents; errors as for `receive`.
+
+        A task may be called several times; each time it finds the books as they are then.
+        """
+        await self._wait(_Waiting(task=task, done=asyncio.get_running_loop().create_future()))
+
+    async def _wait(self, waiting: _Waiting) -> None:
+        if self._draining:
+            raise Draining("the service is about to stop")
+        self._queue.put_nowait(waiting)
+        await asyncio.shield(waiting.done)
 
     async def _work(self) -> None:
         while True:
@@ -171,15 +187,11 @@ class Intake:
     async def _keep_failed(self, waiting: _Waiting, problem: Exception) -> None:
         """Keep a document that we cannot take in, so that it can be tried again after a fix."""
         document, now = waiting.document, self._clock()
+        if document is None:
+            waiting.done.set_exception(problem)
+            return
         self._observer.failed(self.deployment.name, document, problem)
-        letter = DeadLetter(
-            reason=f"the service failed on this document ({type(problem).__name__})",
-            kind="failed",
-            content=document.body,
-            session=document.batch.session if document.batch else None,
-            bridge=document.bridge,
-            body=document.body,
-        )
+        letter = dead_letter(document, "failed", f"the service failed on this document ({type(problem).__name__})")
         snapshot = Snapshot()
         commit = Commit(
             snapshot=snapshot,
@@ -204,6 +216,8 @@ class Intake:
         for part in _parts(group):
             for _ in range(CONFLICTS_MAX):
                 commit, received = await self._work_out(part)
+                if commit.empty:
+                    break
                 try:
                     await self._store.commit(self.deployment.name, commit)
                 except StoreConflict:
@@ -222,54 +236,43 @@ class Intake:
             ids = (f"{token}-{number}" for number in count())
             workspace = Workspace(snapshot.things)
             try:
-                events, received, letters = self._apply(workspace, part, ids, now)
+                commit, received = self._apply(snapshot, workspace, part, ids, now)
             except NeedsLoad as need:
                 await self._store.load(self.deployment.name, snapshot, need.keys)
                 continue
-            documents = [p.waiting.document for p in part if p.last]
-            commit = Commit(
-                snapshot=snapshot,
-                workspace=workspace,
-                events=events,
-                dead_letters=letters,
-                documents=documents,
-                received=now,
-            )
             return commit, received
 
     def _apply(
-        self, workspace: Workspace, part: "list[_Part]", ids: Iterator[str], now: int
-    ) -> tuple[list[Event], list[Received], list[DeadLetter]]:
-        """Apply the records to the workspace."""
-        keeper = Bookkeeper(workspace, self.deployment.directory, self.deployment.options, ids)
+        self, snapshot: Snapshot, workspace: Workspace, part: "list[_Part]", ids: Iterator[str], now: int
+    ) -> tuple[Commit, list[Received]]:
+        """Apply documents and tasks to the workspace; return what is to be committed."""
+        keeper = Bookkeeper(workspace, workspace.directory(), self.deployment.options, ids)
         reception = Reception(workspace, keeper, ids, now)
+        commit = Commit(snapshot=snapshot, workspace=workspace, events=keeper.events, received=now)
         received: list[Received] = []
-        letters: list[DeadLetter] = []
         for piece in part:
             document = piece.waiting.document
-            if document.batch is None:
-                letter = DeadLetter(
-                    reason=document.problem, kind="not_cdr", content=document.body, bridge=document.bridge
-                )
-                letters.append(letter)
-                keeper.events.append(_rejected(letter, now, next(ids)))
+            if document is None:
+                if piece.waiting.task is not None:
+                    piece.waiting.task(keeper, workspace, now)
                 continue
-            outcome = reception.receive(document.source, piece.records, piece.rejected, again=piece.waiting.again)
-            received.append(outcome)
-            for reject in outcome.rejected:
-                letter = DeadLetter(
-                    reason=reject.reason,
-                    kind="record",
-                    content=reject.content.encode(),
-                    session=document.batch.session,
-                    bridge=document.bridge,
-                    body=document.body,
-                )
-                letters.append(letter)
+            letters = [] if document.batch else [dead_letter(document, "not_cdr", document.problem)]
+            if document.batch is not None:
+                outcome = reception.receive(document.source, piece.records, piece.rejected, again=piece.waiting.again)
+                received.append(outcome)
+                letters = [
+                    dead_letter(document, "record", reject.reason, reject.content) for reject in outcome.rejected
+                ]
+                if piece.whole and not (outcome.taken or outcome.rejected):
+                    continue
+            if piece.last:
+                commit.documents.append(document)
+            for letter in letters:
+                commit.dead_letters.append(letter)
                 keeper.events.append(_rejected(letter, now, next(ids)))
         reception.finish()
         keeper.settle()
-        return keeper.events, received, letters
+        return commit, received
 
 
 class _Part(Struct, kw_only=True):
@@ -278,11 +281,17 @@ class _Part(Struct, kw_only=True):
     waiting: _Waiting
     records: Sequence[Record] = ()
     rejected: Sequence[RejectedRecord] = ()
+    whole: bool = True
     last: bool = True
 
 
+def _batch(waiting: _Waiting) -> Batch | None:
+    return waiting.document.batch if waiting.document else None
+
+
 def _records(waiting: _Waiting) -> int:
-    return len(waiting.document.batch.records) if waiting.document.batch else 1
+    batch = _batch(waiting)
+    return len(batch.records) if batch else 1
 
 
 def _parts(group: list[_Waiting]) -> Iterator[list[_Part]]:
@@ -291,7 +300,7 @@ def _parts(group: list[_Waiting]) -> Iterator[list[_Part]]:
         yield [_whole(waiting) for waiting in group]
         return
     for waiting in group:
-        batch = waiting.document.batch
+        batch = _batch(waiting)
         if batch is None or len(batch.records) <= RECORDS_PER_COMMIT:
             yield [_whole(waiting)]
             continue
@@ -299,11 +308,13 @@ def _parts(group: list[_Waiting]) -> Iterator[list[_Part]]:
         for start in starts:
             last = start == starts[-1]
             records = batch.records[start : start + RECORDS_PER_COMMIT]
-            yield [_Part(waiting=waiting, records=records, rejected=batch.rejected if last else (), last=last)]
+            yield [
+                _Part(waiting=waiting, records=records, rejected=batch.rejected if last else (), whole=False, last=last)
+            ]
 
 
 def _whole(waiting: _Waiting) -> _Part:
-    batch = waiting.document.batch
+    batch = _batch(waiting)
     if batch is None:
         return _Part(waiting=waiting)
     return _Part(waiting=waiting, records=batch.records, rejected=batch.rejected)
@@ -311,10 +322,11 @@ def _whole(waiting: _Waiting) -> _Part:
 
 def _named(parts: Iterable[_Part]) -> set[Key]:
     """Return the keys of everything that the records name."""
-    keys: set[Key] = set()
+    keys: set[Key] = {DIRECTORY}
     for part in parts:
-        if part.waiting.document.batch is not None:
-            keys.add(("session", part.waiting.document.batch.session))
+        batch = _batch(part.waiting)
+        if batch is not None:
+            keys.add(("session", batch.session))
         for record in part.records:
             match record:
                 case CallStart(call=call) | CallEnd(call=call):

@@ -6,7 +6,7 @@ and calls keep what each record said, and `settle` folds the timelines of the me
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -20,8 +20,8 @@ from cdr_service.domain.calls import (
     recording_occurrences,
 )
 from cdr_service.domain.events import Event
-from cdr_service.domain.identity import Directory, Identity
-from cdr_service.domain.legs import Leg, observe_end, observe_start, observe_update
+from cdr_service.domain.identity import NOBODY, Directory, Identity
+from cdr_service.domain.legs import Leg, Observed, observe_end, observe_start, observe_update
 from cdr_service.domain.records import (
     CallEnd,
     CallLegEnd,
@@ -38,6 +38,9 @@ from cdr_service.domain.records import (
 from cdr_service.domain.settling import Options, Settling
 from cdr_service.domain.timeline import Kind, Occurrence
 from cdr_service.domain.workspace import Workspace
+
+STALE: Final = "~"
+"""Stands for the session in the estimated end of a call from which nothing was heard; sorts after every session."""
 
 
 class Source(NamedTuple):
@@ -94,6 +97,27 @@ class Bookkeeper:
             case _:
                 pass  # a type that we do not know is kept with the document and counted
 
+    def look_up_again(self, call: str, at: OrderKey) -> None:
+        """Decide anew to whom the legs of a live call belong and who owns its space, as noticed at that time."""
+        known = self._workspace.call(call)
+        if known is None or known.end is not None:
+            return
+        calls = {call: known}
+        for leg in self._workspace.legs_of([call]):
+            identity = self._identify(leg)
+            if leg.ended_at is not None or identity == leg.identity_now:
+                continue
+            now = replace(leg, observed=(*leg.observed, Observed(at, identity)))
+            self._workspace.put(now, "leg", leg.id)
+            was, found = leg_occurrences(leg, leg.id, calls), leg_occurrences(now, leg.id, calls)
+            self._settling.changed(known.meeting, was, found, alone=leg.alone)
+        meeting = self._workspace.meeting(known.meeting)
+        owner = self._owner(known)
+        if meeting is not None and known.cospace is not None and owner != meeting.owner_now:
+            observed = (*meeting.owner_observed, Observed(at, owner))
+            self._workspace.put(replace(meeting, owner_observed=observed), "meeting", meeting.id)
+            self._settling.fold_whole(meeting.id)
+
     def settle(self) -> None:
         """Fold what was touched and tell what that changed."""
         self.events += self._settling.run()
@@ -130,7 +154,8 @@ class Bookkeeper:
 
     def _noted_call(self, source: Source, call: str, at: OrderKey) -> Call:
         """Return the call; note it where this is the first record that names it."""
-        known = self._workspace.call(call)
+        self._workspace.heard.add(call)
+        known = self._revived(self._workspace.call(call), at)
         if known is not None:
             if at >= known.first_seen:
                 return known
@@ -143,6 +168,15 @@ class Bookkeeper:
         self._tell("call.started", known, at)
         return known
 
+    def _revived(self, call: Call | None, at: OrderKey) -> Call | None:
+        """Go on with a call that was closed because nothing was heard of it."""
+        if call is None or call.end_estimated is None or call.end_estimated.session != STALE:
+            return call
+        self.estimate_end(call, None)
+        call = self._known_call(call.id)
+        self._tell("call.started", call, at, reopened=True)
+        return call
+
     def _join_meeting(self, call: Call) -> None:
         """Put the call among the calls of its meeting, with what it tells of the meeting."""
         before = self._workspace.meeting(call.meeting) or Meeting(call.meeting)
@@ -151,8 +185,8 @@ class Bookkeeper:
             meeting = replace(meeting, calls=(*meeting.calls, call.id))
         if call.started and (meeting.described is None or call.started < meeting.described):
             meeting = replace(meeting, described=call.started, call_type=call.call_type)
-        if meeting.owner.user is None and (owner := self._directory.owner_of(call.cospace)):
-            meeting = replace(meeting, owner=Identity(owner, None, self._directory.holds_license(owner)))
+        if meeting.owner.user is None:
+            meeting = replace(meeting, owner=self._owner(call))
         if meeting == before:
             return
         self._workspace.put(meeting, "meeting", meeting.id)
@@ -161,7 +195,8 @@ class Bookkeeper:
             self._settling.fold_whole(meeting.id)
 
     def _call_started(self, source: Source, record: CallStart, at: OrderKey) -> None:
-        known = self._workspace.call(record.call)
+        self._workspace.heard.add(record.call)
+        known = self._revived(self._workspace.call(record.call), at)
         before = known or Call(record.call, source.session, at, source.call_bridge)
         call = merge_start(
             before,
@@ -216,12 +251,23 @@ class Bookkeeper:
             )
         self._tell_of_leg(leg, calls, was, now)
 
+    def _owner(self, call: Call) -> Identity:
+        """Return who owns the call's space, as far as the directory knows."""
+        owner = self._directory.owner_of(call.cospace)
+        return Identity(owner, None, self._directory.holds_license(owner)) if owner else NOBODY
+
     def _identified(self, before: Leg, leg: Leg) -> Leg:
         """Return the leg with the user that it belongs to, decided anew where what decides it has changed."""
         if before.observations and _evidence(before) == _evidence(leg):
             return leg
+        identity = self._identify(leg)
+        if identity == leg.identity_now:
+            return leg
+        return replace(leg, identity=identity, observed=())
+
+    def _identify(self, leg: Leg) -> Identity:
         leg_type, guest, remote_party, remote_address, cdr_tag, direction = _evidence(leg)
-        identity = self._directory.identify(
+        return self._directory.identify(
             leg_type=leg_type,
             guest=guest,
             remote_party=remote_party,
@@ -229,9 +275,6 @@ class Bookkeeper:
             cdr_tag=cdr_tag,
             direction=direction,
         )
-        if identity == leg.identity_now:
-            return leg
-        return replace(leg, identity=identity, observed=())
 
     def _tell_of_leg(self, leg: Leg, calls: dict[str, Call], was: list[Occurrence], now: list[Occurrence]) -> None:
         """Tell of joins and leaves that were not told before."""

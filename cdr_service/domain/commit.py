@@ -1,6 +1,5 @@
 """What a document becomes on its way into the store: the values that pass between the service and its store."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -57,11 +56,16 @@ class Commit(Struct, kw_only=True):
 
     snapshot: Snapshot
     workspace: Workspace
-    events: Sequence[Event]
-    dead_letters: Sequence[DeadLetter]
-    documents: Sequence[Document]
     received: int
     """When, in milliseconds of our clock."""
+    events: list[Event] = []
+    dead_letters: list[DeadLetter] = []
+    documents: list[Document] = []
+
+    @property
+    def empty(self) -> bool:
+        """Is there nothing to write? So it is where everything was seen before."""
+        return not (self.workspace.changed or self.events or self.dead_letters or self.documents)
 
 
 def read(body: bytes, bridge: str = "") -> Document:
@@ -70,3 +74,15 @@ def read(body: bytes, bridge: str = "") -> Document:
         return Document(body=body, bridge=bridge, batch=parse(body))
     except NotACdrDocument as problem:
         return Document(body=body, bridge=bridge, batch=None, problem=str(problem))
+
+
+def dead_letter(document: Document, kind: str, reason: str, content: str | None = None) -> DeadLetter:
+    """Return the letter that sets a document aside, or one record of it given by its content."""
+    return DeadLetter(
+        reason=reason,
+        kind=kind,
+        content=document.body if content is None else content.encode(),
+        session=document.batch.session if document.batch else None,
+        bridge=document.bridge,
+        body=document.body,
+    )

@@ -70,14 +70,6 @@ class CallMatch:
         }
 
     @property
-    def takes_all(self) -> bool:
-        """Is every call of the lists selected that the filters lead to?"""
-        asked = self._filters
-        return not self._exact and not any(
-            (asked.license, asked.holder, asked.participant, asked.name, asked.since, asked.until)
-        )
-
-    @property
     def asks_for_participants(self) -> bool:
         """Do the legs matter?"""
         return self._filters.participant is not None
@@ -136,6 +128,10 @@ class SwitchMatch:
         """Is the transition selected? One from or to nothing never is."""
         before, after, asked = transition.before, transition.after, self._filters
         if before is None or after is None:
+            return False
+        if (asked.since is not None and transition.at.time < asked.since) or (
+            asked.until is not None and transition.at.time >= asked.until
+        ):
             return False
         return (
             asked.kind in ("all", switch_kind(before, after))

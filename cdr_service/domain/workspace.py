@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from cdr_service.domain.calls import Call, Meeting, Recording
+from cdr_service.domain.identity import Directory
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.sessions import Bridge, Session
 from cdr_service.domain.slots import Ledger
@@ -17,7 +18,7 @@ Key = tuple[str, ...]
 
 Thing = Call | Leg | Meeting | Recording | Ledger | Session | Bridge
 
-T = TypeVar("T", Call, Leg, Meeting, Recording, Ledger, Session, Bridge)
+T = TypeVar("T", Call, Leg, Meeting, Recording, Ledger, Session, Bridge, Directory)
 
 KINDS: Mapping[str, type[Thing]] = {
     "call": Call,
@@ -30,11 +31,17 @@ KINDS: Mapping[str, type[Thing]] = {
 }
 """What is stored, by the first part of its key. The rest: an id; for slots, the policy and the holder."""
 
+DIRECTORY: Final[Key] = ("directory",)
+"""The directory by which all processes decide. The books only read it."""
+
 LEGS_OF: Final = "legs"
 """The kind of the index that names every leg that was ever on a call."""
 
 OPEN_IN: Final = "open"
 """The kind of the index that names the calls of a session without a callEnd."""
+
+
+_NO_DIRECTORY: Final = Directory([])
 
 
 class NeedsLoad(Exception):  # noqa: N818 - a question to the caller, not an error
@@ -55,6 +62,8 @@ class Workspace:
         """What the outcome rests on."""
         self.changed: dict[Key, Thing | None] = {}
         self.legs_added: dict[str, set[str]] = {}
+        self.heard: set[str] = set()
+        """Calls of which a record was taken."""
 
     def get(self, kind: type[T], *key: str) -> T | None:
         """Return the thing as it is now, or None where there is none."""
@@ -82,6 +91,10 @@ class Workspace:
         missing = [key for key in keys if key not in self.changed and key not in self._loaded]
         if missing:
             raise NeedsLoad(missing)
+
+    def directory(self) -> Directory:
+        """Return the directory; an empty one where none was ever stored."""
+        return self.get(Directory, *DIRECTORY) or _NO_DIRECTORY
 
     def call(self, call: str) -> Call | None:
         """Return a call by its id."""

@@ -22,7 +22,7 @@ REDIS_PORT = 6379
 SENTINEL_PORT = 26379
 
 _URL = re.compile(
-    r"(?P<scheme>[a-z+]+)://(?:(?P<user>.*)@)?(?P<hosts>[^/?@]*)(?P<path>/[^?]*)?(?:\?(?P<query>.*))?", re.DOTALL
+    r"(?P<scheme>[a-z+]+)://(?:(?P<user>[^/?]*)@)?(?P<hosts>[^/?@]*)(?P<path>/[^?]*)?(?:\?(?P<query>.*))?", re.DOTALL
 )
 _HOST = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<name>[^:\[\]\s]+))(?::(?P<port>\d{1,5}))?")
 _YES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}

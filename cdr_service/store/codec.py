@@ -1,26 +1,31 @@
 """How things are written in the store: a version, then MessagePack of the fields in their order."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
-from cdr_service.domain.workspace import KINDS, Key, Thing
+from cdr_service.domain.identity import Directory
+from cdr_service.domain.workspace import DIRECTORY, KINDS, Key, Thing
 
 VERSION_BYTES: Final = 8
 ABSENT: Final = b""
 """The version of a thing that does not exist."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_decoders: Final = {kind: msgspec.msgpack.Decoder(thing) for kind, thing in KINDS.items()}
+_decoders: Final[dict[str, Callable[[bytes], Any]]] = {
+    **{kind: msgspec.msgpack.Decoder(thing).decode for kind, thing in KINDS.items()},
+    DIRECTORY[0]: Directory.decode,
+}
 
 
-def encode(thing: Thing, version: bytes) -> bytes:
+def encode(thing: Thing | Directory, version: bytes) -> bytes:
     """Return a thing as it is stored; `version` has VERSION_BYTES bytes that no earlier value of it had."""
-    return version + _encode(thing)
+    return version + (thing.encode() if isinstance(thing, Directory) else _encode(thing))
 
 
 def decode(key: Key, value: bytes | None) -> tuple[Any, bytes]:
     """Return the thing (None where there is none) and its version."""
     if value is None:
         return None, ABSENT
-    return _decoders[key[0]].decode(memoryview(value)[VERSION_BYTES:]), value[:VERSION_BYTES]
+    return _decoders[key[0]](value[VERSION_BYTES:]), value[:VERSION_BYTES]

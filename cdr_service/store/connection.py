@@ -278,7 +278,10 @@ async def _check(client: Redis | RedisCluster, where: str, **target: ClusterNode
         for name in SETTINGS:
             for value in (await client.execute_command("CONFIG GET", name, **target))[1:]:
                 settings[name] = value.decode()
-    except ResponseError:  # renamed or forbidden, as providers do
+    except ResponseError as error:
+        if _reason(error) not in {None, _FORBIDDEN}:
+            raise
+        # Renamed or forbidden, as providers do.
         return unsafe_settings(where, None, {})
     return unsafe_settings(where, version[1].decode() if version else None, settings)
 

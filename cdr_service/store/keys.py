@@ -20,6 +20,7 @@ class Keys:
     """The names of one deployment's keys."""
 
     def __init__(self, deployment: str) -> None:
+        self.deployment = deployment
         self.prefix = f"cdr:{{{deployment}}}:"
         self.layout = self.prefix + "layout"
         """String: `LAYOUT`. For good."""
@@ -29,6 +30,8 @@ class Keys:
         """Sorted set of the ids of ended calls by end (milliseconds). Until retention removes the call."""
         self.heard = self.prefix + "heard"
         """Sorted set of live calls by when a record of theirs was last received: for calls that never end."""
+        self.loose = self.prefix + "loose"
+        """Sorted set of legs that never were on a call by when they were heard of. Until retention removes the leg."""
         self.expiring = self.prefix + "expiring"
         """Sorted set of ended calls by when their end was received: retention counts from there."""
         self.switches = self.prefix + "switches"
@@ -47,10 +50,9 @@ class Keys:
         """Stream of received documents, compressed, bounded by age and size (settings raw_...)."""
         self.counts = self.prefix + "counts"
         """Hash of counters that only grow, for what was dropped from the bounded streams."""
-        self.directory = self.prefix + "directory"
-        """String: the directory snapshot that all processes decide by."""
         self.printers = self.prefix + "printers"
-        """Hash of process ids with the last event that each has printed; see `logs`."""
+        """Hash of processes with the last commit whose events each has printed. Until its orderly end, or until another
+        process has printed the rest."""
 
     def thing(self, key: Key) -> str:
         """Return the name of a stored thing or an index."""

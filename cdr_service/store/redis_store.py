@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cdr_service.domain.commit import Commit, Snapshot
 from cdr_service.domain.workspace import Key
@@ -17,14 +17,23 @@ from cdr_service.store.writes import Bounds, checked, commands
 COMMIT: Final = Script(files(__package__).joinpath("commit.lua").read_text())
 
 
+class Written(NamedTuple):
+    """What the writing for a deployment depends on."""
+
+    policy: str = "join"
+    """The policy that decides: its switches are listed."""
+    bounds: Bounds = Bounds()
+
+
 class RedisStore:
     """Things, indexes and streams of all deployments in a Redis-compatible store."""
 
-    def __init__(self, connection: Connection, policies: Mapping[str, str], bounds: Bounds | None = None) -> None:
-        """`policies` names for each deployment the policy that decides."""
+    def __init__(self, connection: Connection, deployments: Mapping[str, Written], process: str) -> None:
+        """`process` is a name that no other process has."""
         self.connection = connection
-        self._policies = policies
-        self._bounds = bounds or Bounds()
+        self.process = process
+        self._deployments = deployments
+        self._printed: dict[str, str] = {}
         self._caches: dict[str, Cache] = {}
 
     def _cache(self, deployment: str) -> Cache:
@@ -59,8 +68,12 @@ class RedisStore:
         things = list(checked(commit))
         for key in things:
             work.check(names.thing(key), commit.snapshot.versions.get(key, ABSENT))
-        for command in commands(names, commit, version, self._policies[deployment], self._bounds):
+        written = self._deployments[deployment]
+        for command in commands(names, commit, version, written.policy, written.bounds, self.process):
             work.command(*command)
+        if commit.events:
+            # The events of the commit before this one are on the log by now; those of this one are not yet.
+            work.command("HSET", names.printers, self.process, self._printed.get(deployment, ""))
         try:
             conflicts = await self.connection.script(COMMIT, work.keys, work.arguments)
         except BaseException:
@@ -70,6 +83,8 @@ class RedisStore:
         if conflicts:
             cache.forget(things)
             raise StoreConflict(f"{len(conflicts)} things were changed by another process")
+        if commit.events:
+            self._printed[deployment] = commit.events[-1].event_id
         for key, thing in workspace.changed.items():
             if thing != workspace.before(key):
                 cache.put(key, (thing, version if thing is not None else ABSENT))

@@ -7,9 +7,10 @@ from typing import Any, Final
 import msgspec
 
 from cdr_service.domain import usage
+from cdr_service.domain.announcements import announcement
 from cdr_service.domain.calls import Call, Meeting
-from cdr_service.domain.commit import Commit, DeadLetter, Document
-from cdr_service.domain.events import Event
+from cdr_service.domain.commit import Commit, DeadLetter
+from cdr_service.domain.legs import Leg
 from cdr_service.domain.timeline import Standing, Transition
 from cdr_service.domain.workspace import LEGS_OF, OPEN_IN, Key
 from cdr_service.store.codec import encode
@@ -17,6 +18,9 @@ from cdr_service.store.keys import Keys
 
 Command = tuple[str, str, *tuple[Any, ...]]
 """A command for the commit script: its name, its key, its arguments."""
+
+DOCUMENT_BYTES: Final = "document_bytes"
+"""The count of bytes that the kept documents take, compressed."""
 
 _json: Final = msgspec.json.Encoder()
 
@@ -28,8 +32,10 @@ class Bounds(msgspec.Struct, frozen=True):
     dead_letters: int = 10_000
 
 
-def commands(keys: Keys, commit: Commit, version: bytes, policy: str, bounds: Bounds) -> Iterator[Command]:
-    """Yield everything that a commit writes. `policy` is the one whose switches are listed."""
+def commands(
+    keys: Keys, commit: Commit, version: bytes, policy: str, bounds: Bounds, process: str
+) -> Iterator[Command]:
+    """Yield everything that a commit writes. `policy` is the one whose switches are listed, `process` who prints it."""
     workspace = commit.workspace
     changes = [(key, workspace.before(key), after) for key, after in workspace.changed.items()]
     changes = [change for change in changes if change[1] != change[2]]
@@ -39,20 +45,25 @@ def commands(keys: Keys, commit: Commit, version: bytes, policy: str, bounds: Bo
         yield from _indexes(keys, key, before, after, commit.received, policy)
     for call, legs in workspace.legs_added.items():
         yield ("SADD", keys.thing((LEGS_OF, call)), *sorted(legs))
+    for call in sorted(workspace.heard):
+        yield ("ZADD", keys.heard, "XX", commit.received, call)
     for count, change in usage.differences((before, after) for _, before, after in changes).items():
         yield ("HINCRBY", keys.usage, count, change)
-    yield from _appended(keys, commit, bounds)
+    yield from _appended(keys, commit, bounds, process)
 
 
-def _appended(keys: Keys, commit: Commit, bounds: Bounds) -> Iterator[Command]:
+def _appended(keys: Keys, commit: Commit, bounds: Bounds, process: str) -> Iterator[Command]:
     """Yield what is added to the streams."""
     for event in commit.events:
-        yield ("XADD", keys.events, "MAXLEN", "~", bounds.events, "*", "e", encode_event(event))
+        told = _json.encode(announcement(event, keys.deployment, commit.received))
+        yield ("XADD", keys.events, "MAXLEN", "~", bounds.events, "*", "e", told, "p", process)
     for letter in commit.dead_letters:
         fields = _dead_letter(letter, commit.received)
         yield ("XADD", keys.dead_letters, "MAXLEN", "~", bounds.dead_letters, "*", *fields)
     for document in commit.documents:
-        yield ("XADD", keys.documents, "*", *_document(document, commit.received))
+        packed = zlib.compress(document.body, 1)
+        yield ("XADD", keys.documents, "*", "b", packed, "bridge", document.bridge, "at", commit.received)
+        yield ("HINCRBY", keys.counts, DOCUMENT_BYTES, len(packed))
 
 
 def _indexes(keys: Keys, key: Key, before: Any, after: Any, received: int, policy: str) -> Iterator[Command]:
@@ -62,6 +73,10 @@ def _indexes(keys: Keys, key: Key, before: Any, after: Any, received: int, polic
             yield from _call_indexes(keys, before, after, received)
         case "meeting":
             yield from _switches(keys, before, after, policy)
+        case "leg":
+            yield from _loose(keys, before, after, received)
+        case "session" if after is None:
+            yield ("ZREM", keys.sessions, key[1])
         case "session":
             yield ("ZADD", keys.sessions, received, key[1])
         case "bridge":
@@ -70,13 +85,29 @@ def _indexes(keys: Keys, key: Key, before: Any, after: Any, received: int, polic
             pass
 
 
-def encode_event(event: Event) -> bytes:
-    """Return an event as JSON, as it is in the stream and in the log."""
-    return _json.encode(event)
+def _loose(keys: Keys, before: Leg | None, after: Leg | None, received: int) -> Iterator[Command]:
+    """Yield the changes of the list of legs that never were on a call."""
+    was, now = (leg is not None and not leg.calls for leg in (before, after))
+    if now and not was:
+        yield ("ZADD", keys.loose, received, after.id if after else "")
+    if was and not now:
+        yield ("ZREM", keys.loose, before.id if before else "")
 
 
-def _call_indexes(keys: Keys, before: Call | None, after: Call, received: int) -> Iterator[Command]:
+def _removed(keys: Keys, call: Call) -> Iterator[Command]:
+    """Yield the changes of the lists for a call that retention removed."""
+    for name in (keys.live, keys.heard, keys.ended, keys.expiring):
+        yield ("ZREM", name, call.id)
+    yield ("SREM", keys.thing((OPEN_IN, call.session)), call.id)
+    yield ("DEL", keys.thing((LEGS_OF, call.id)))
+
+
+def _call_indexes(keys: Keys, before: Call | None, after: Call | None, received: int) -> Iterator[Command]:
     """Yield the changes of the lists that the call stands in."""
+    if after is None:
+        if before is not None:
+            yield from _removed(keys, before)
+        return
     open_in = keys.thing((OPEN_IN, after.session))
     if after.end is None:
         yield ("ZADD", keys.live, after.began, after.id)
@@ -123,10 +154,6 @@ def _dead_letter(letter: DeadLetter, received: int) -> tuple[Any, ...]:
         *("session", letter.session or "", "bridge", letter.bridge, "received", received),
         *("body", zlib.compress(letter.body, 1)),
     )
-
-
-def _document(document: Document, received: int) -> tuple[Any, ...]:
-    return ("b", zlib.compress(document.body, 1), "bridge", document.bridge, "at", received)
 
 
 def checked(commit: Commit) -> Iterator[Key]:

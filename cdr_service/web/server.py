@@ -6,9 +6,10 @@ import resource
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from aiohttp import hdrs, web
+from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from cdr_service.settings import Bind
@@ -25,7 +26,8 @@ _BACKLOG: Final = 1024
 _LINE_BYTES_MAX: Final = 8190
 _HEADERS_MAX: Final = 64
 _READ_BYTES: Final = 64 * 1024
-_LINGER_SECONDS: Final = 5.0
+_LINGER_SECONDS: Final = 2.0
+"""How long the rest of a refused body is read and thrown away, so that its sender gets to read why."""
 _HANDSHAKE_SECONDS: Final = 10.0
 _FILES_BESIDE: Final = 256
 """Open files that the process needs beside a port's connections."""
@@ -147,8 +149,7 @@ class _Gate(asyncio.Protocol):
         self._options = options
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("a stream socket has a stream transport")
+        transport = cast("asyncio.Transport", transport)  # uvloop's is none by its type
         if len(self._server.connections) < self._connections_max:
             connection = _Connection(self._server, **self._options)
             transport.set_protocol(connection)
@@ -162,9 +163,15 @@ class _Gate(asyncio.Protocol):
 
 
 class _Connection(web.RequestHandler):
-    """aiohttp's connection, but for what it says of requests that are no HTTP, and for how it ends."""
+    """aiohttp's connection, but for what becomes of a body that goes wrong, and of requests that are no HTTP."""
 
     __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes. What is wrong within a body is told to whoever reads it: aiohttp would let that wait on."""
+        super().data_received(data)
+        if self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
+            self._fail_body(web.RequestPayloadError("the body is no HTTP"))
 
     def handle_error(
         self,
@@ -188,9 +195,16 @@ class _Connection(web.RequestHandler):
     def close(self) -> None:
         """Take no further request. A body that is still on its way would not be read any more: say so to its reader."""
         super().close()
-        request = self._current_request
-        if request is not None and not request.content.is_eof():
-            request.content.set_exception(ConnectionAbortedError("the port is closing"))
+        self._fail_body(ConnectionAbortedError("the port is closing"))
+
+    def _fail_body(self, error: Exception) -> None:
+        """Tell the readers of bodies that are not complete that they never will be."""
+        bodies = [body for _, body in self._messages]
+        if self._current_request is not None:
+            bodies.append(self._current_request.content)
+        for body in bodies:
+            if not body.is_eof():
+                body.set_exception(error)
 
 
 def _url(opened: socket.socket, *, secure: bool) -> str:

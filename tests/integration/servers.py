@@ -5,6 +5,7 @@ also when the test process dies: `cdr_service/store/guard.py` is the parent of e
 """
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -24,6 +25,7 @@ from cdr_service.store.embedded import find_server
 
 DURABLE = {"save": "", "appendonly": "yes", "appendfsync": "always", "repl-diskless-sync-delay": "0"}
 PATIENCE_SECONDS = 20.0
+_PORTS_GIVEN: set[int] = set()
 MASTER_NAME = "test-master"
 DOWN_AFTER_MILLISECONDS = 700
 """How soon Sentinel or Cluster takes a silent master for dead."""
@@ -58,10 +60,18 @@ def process_exists(process_id: int) -> bool:
 
 
 def free_port() -> int:
-    """Find a TCP port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Find a TCP port on loopback that nobody uses.
+
+    Below the range from which the kernel takes ports for outgoing connections, so that none of those takes it before
+    the server does; never the same one twice.
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _PORTS_GIVEN:
+                _PORTS_GIVEN.add(port)
+                return port
 
 
 class StoreServer:
@@ -116,10 +126,15 @@ class StoreServer:
         """Start the server and wait until it answers."""
         options = [part for name, value in self.options.items() for part in (f"--{name}", *(value.split() or [""]))]
         command = [sys.executable, "-I", "-S", guard.__file__, "1", "-", str(self.binary), *self.arguments, *options]
-        self._guard = subprocess.Popen(
+        self._guard = parent = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, bufsize=0
         )
-        self.pid = int(eventually(lambda: self.info("server")["process_id"], f"{self.url} answers"))
+
+        def process_id() -> int:
+            assert parent.poll() is None, f"{self.url} did not start: {(self.folder / 'log').read_text()}"
+            return int(self.info("server")["process_id"])
+
+        self.pid = eventually(process_id, f"{self.url} answers")
         eventually(lambda: self.info("persistence").get("loading", "0") == "0", f"{self.url} has loaded")
 
     def wait_for_replica(self) -> None:

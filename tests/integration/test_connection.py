@@ -20,12 +20,12 @@ from tests.integration.servers import (
     Cluster,
     SentinelPair,
     StoreServer,
-    make_sentinel,
-    running,
     cluster,
     debian_redis,
     eventually,
     free_port,
+    make_sentinel,
+    running,
     sentinel_pair,
     store_server,
 )
@@ -51,6 +51,56 @@ async def recovered(action: Callable[[], Awaitable[Any]]) -> Any:
             with suppress(StoreUnavailable):
                 return await action()
             await asyncio.sleep(0.05)
+
+
+class Endpoint:
+    """What stands between us and a server, as a provider's fixed address does."""
+
+    def __init__(self, server: StoreServer) -> None:
+        self.server = server
+        self.url = ""
+        self.lose_next_answer = False
+        self.serving: set[asyncio.Task[None]] = set()
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take one client."""
+        self.serving.add(asyncio.create_task(self.serve(reader, writer)))
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Join one client to the server of now."""
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", self.server.port)
+        ways = [
+            asyncio.create_task(self.pass_on(reader, to_server, answers=False)),
+            asyncio.create_task(self.pass_on(from_server, writer, answers=True)),
+        ]
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+        await asyncio.wait(ways)
+        for end in (writer, to_server):
+            end.close()
+            with suppress(OSError):
+                await end.wait_closed()
+
+    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
+        """Pass bytes one way until an end closes, or until an answer is to be lost."""
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if answers and self.lose_next_answer:
+                    self.lose_next_answer = False
+                    return
+                writer.write(data)
+                await writer.drain()
+
+
+@asynccontextmanager
+async def endpoint(server: StoreServer) -> AsyncIterator[Endpoint]:
+    """Stand before a server for the length of the block."""
+    way = Endpoint(server)
+    async with await asyncio.start_server(way.accept, "127.0.0.1") as listening:
+        way.url = f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        yield way
+        await asyncio.gather(*way.serving)
 
 
 def is_busy(server: StoreServer) -> bool:
@@ -119,6 +169,16 @@ class TestEveryForm:
             commands = [("INCR", KEY), ("EVALSHA", COUNT.sha, 1, KEY, 5), ("SET", f"{KEY}:other", "x"), ("GET", KEY)]
             assert await connection.pipeline(commands) == [1, 6, b"OK", b"6"]
             assert await connection.pipeline([]) == []
+
+    async def test_a_command_whose_key_is_not_its_first_word_finds_its_node(self, store: StoreServer) -> None:
+        """Reading streams works, where the key stands behind options, and waiting for what is not there ends."""
+        stream = f"{KEY}:stream"
+        async with connected(store.url) as connection:
+            await connection.execute("DEL", stream)
+            entry = await connection.execute("XADD", stream, "*", "event", "x")
+            reading = ("XREAD", "COUNT", 1, "BLOCK", 10, "STREAMS", stream)
+            assert await connection.execute(*reading, "0") == [[stream.encode(), [[entry, [b"event", b"x"]]]]]
+            assert await connection.execute(*reading, entry) is None
 
     async def test_an_error_in_a_pipeline_is_raised_after_all_have_run(self, store: StoreServer) -> None:
         """One failed command of a pipeline raises its own error; the others have run."""
@@ -230,15 +290,35 @@ async def test_a_silent_store_is_unavailable_and_back_when_it_answers() -> None:
 
 
 async def test_a_command_whose_answer_is_lost_is_not_sent_again() -> None:
-    """A write that the server received but did not answer in time is reported, and done once only."""
+    """A write that was done, but whose answer was lost on the way, is reported, and done once only."""
     with store_server() as server:
-        async with connected(server.url, read_seconds=0.3) as connection:
-            await connection.execute("SET", KEY, "0")
-            server.freeze()
-            with pytest.raises(StoreUnavailable, match="did not answer in time"):
+        async with endpoint(server) as way, connected(way.url) as connection:
+            for number, action in enumerate(
+                (
+                    lambda: connection.execute("INCR", KEY),
+                    lambda: connection.pipeline([("INCR", KEY)]),
+                    lambda: connection.script(Script(COUNT.text), [KEY], [1]),
+                ),
+                start=1,
+            ):
+                await connection.script(COUNT, [KEY], [0])
+                way.lose_next_answer = True
+                with pytest.raises(StoreUnavailable, match=r" cannot be reached: Connection closed by server\.$"):
+                    await action()
+                assert await connection.execute("GET", KEY) == str(number).encode()
+
+
+async def test_an_address_that_leads_to_a_new_master_is_followed() -> None:
+    """Where a provider keeps the address and changes the server behind it, open connections to the old are given up."""
+    with store_server() as old, store_server() as new:
+        async with endpoint(old) as way, connected(way.url) as connection:
+            await asyncio.gather(*(connection.execute("INCR", KEY) for _ in range(10)))
+            old.ask("REPLICAOF", "127.0.0.1", new.port)
+            way.server = new
+            with pytest.raises(StoreUnavailable, match=r" is a read-only replica\.$"):
                 await connection.execute("INCR", KEY)
-            server.thaw()
-            assert await recovered(lambda: connection.execute("GET", KEY)) == b"1"
+            answers = await asyncio.gather(*(connection.execute("INCR", KEY) for _ in range(10)))
+            assert sorted(answers) == list(range(1, 11))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""A twin of the store for tests of the pure core: things in a dictionary, batches applied as the service does."""
+"""A twin of service and store for tests of the pure core: things in a dictionary, batches applied as the service does."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 from cdr_service.domain.bookkeeping import Bookkeeper, Source
 from cdr_service.domain.calls import Call, Meeting
@@ -10,10 +11,23 @@ from cdr_service.domain.documents import parse
 from cdr_service.domain.events import Event
 from cdr_service.domain.identity import Directory
 from cdr_service.domain.legs import Leg
-from cdr_service.domain.records import Record
+from cdr_service.domain.reception import Received, Reception
+from cdr_service.domain.records import Record, RejectedRecord
+from cdr_service.domain.sessions import Bridge, Session
 from cdr_service.domain.settling import Options
 from cdr_service.domain.slots import Ledger
-from cdr_service.domain.workspace import LEGS_OF, Key, NeedsLoad, Workspace
+from cdr_service.domain.usage import contribution
+from cdr_service.domain.workspace import LEGS_OF, OPEN_IN, Key, NeedsLoad, Workspace
+
+_INDEXES = (LEGS_OF, OPEN_IN)
+
+
+class Parcel(NamedTuple):
+    """The records of one document, and where they came from."""
+
+    source: Source
+    records: Sequence[Record]
+    rejected: Sequence[RejectedRecord] = ()
 
 
 class Books:
@@ -24,45 +38,64 @@ class Books:
         self.options = options or Options()
         self.things: dict[Key, Any] = {}
         self.events: list[Event] = []
+        self.received: list[Received] = []
+        """What became of each document."""
         self.loads = 0
+        """How many things were loaded, ever."""
+        self.now = 0
+        """Our clock, milliseconds; the test sets it."""
         self._ids = map(str, count(1))
 
-    def post(self, body: bytes | str) -> list[Event]:
-        """Take in a document."""
-        batch = parse(body.encode() if isinstance(body, str) else body)
-        source = Source(batch.session, batch.call_bridge)
-        return self.take((source, record) for record in batch.records)
+    def post(self, *bodies: bytes | str, bridge: str = "", again: bool = False) -> list[Event]:
+        """Take in documents as one batch; return what happened."""
+        batches = [parse(body.encode() if isinstance(body, str) else body) for body in bodies]
+        return self.take(
+            *(
+                Parcel(Source(batch.session, batch.call_bridge, bridge), batch.records, batch.rejected)
+                for batch in batches
+            ),
+            again=again,
+        )
 
-    def take(self, records: Iterable[tuple[Source, Record]]) -> list[Event]:
-        """Take in records as one batch, loading what is needed as the service does; return what happened."""
-        records = list(records)
+    def take(self, *parcels: Parcel, again: bool = False) -> list[Event]:
+        """Take in documents as one batch, loading what is needed as the service does; return what happened."""
         loaded: dict[Key, Any] = {}
         while True:
             workspace = Workspace(loaded)
             keeper = Bookkeeper(workspace, self.directory, self.options, self._ids)
+            reception = Reception(workspace, keeper, self._ids, self.now)
             try:
-                for source, record in records:
-                    keeper.take(source, record)
+                received = [reception.receive(*parcel, again=again) for parcel in parcels]
+                reception.finish()
                 keeper.settle()
             except NeedsLoad as need:
                 self.loads += len(need.keys)
-                empty = frozenset[str]()
-                loaded |= {key: self.things.get(key, empty if key[0] == LEGS_OF else None) for key in need.keys}
+                loaded |= {key: self._stored(key) for key in need.keys}
                 continue
             break
-        for key, thing in workspace.changed.items():
-            self.things[key] = thing
-            if thing is None:
-                del self.things[key]
-        for call, legs in workspace.legs_added.items():
-            self.things[LEGS_OF, call] = self.things.get((LEGS_OF, call), frozenset()) | legs
+        self._write(workspace)
+        self.received += received
         self.events += keeper.events
         return keeper.events
 
-    def of(self, kind: type, *, only: str | None = None) -> dict[str, Any]:
+    def _stored(self, key: Key) -> Any:
+        return self.things.get(key, frozenset() if key[0] in _INDEXES else None)
+
+    def _write(self, workspace: Workspace) -> None:
+        for key, thing in workspace.changed.items():
+            if isinstance(thing, Call):
+                index = (OPEN_IN, thing.session)
+                self.things[index] = self._stored(index) - {thing.id} | ({thing.id} if thing.ended is None else set())
+            if thing is None:
+                self.things.pop(key, None)
+            else:
+                self.things[key] = thing
+        for call, legs in workspace.legs_added.items():
+            self.things[LEGS_OF, call] = self._stored((LEGS_OF, call)) | legs
+
+    def of(self, kind: type) -> dict[str, Any]:
         """Return all things of a kind by id."""
-        found = {key[-1]: thing for key, thing in self.things.items() if isinstance(thing, kind)}
-        return {only: found[only]} if only else found
+        return {key[-1]: thing for key, thing in self.things.items() if isinstance(thing, kind)}
 
     @property
     def calls(self) -> dict[str, Call]:
@@ -80,6 +113,24 @@ class Books:
         return self.of(Meeting)
 
     @property
+    def sessions(self) -> dict[str, Session]:
+        """All sessions."""
+        return self.of(Session)
+
+    @property
+    def bridges(self) -> dict[str, Bridge]:
+        """All Call Bridges."""
+        return self.of(Bridge)
+
+    @property
     def ledgers(self) -> dict[Key, Ledger]:
         """All ledgers by policy and holder."""
         return {key[1:]: thing for key, thing in self.things.items() if isinstance(thing, Ledger)}
+
+    @property
+    def usage(self) -> Counter[str]:
+        """What is in use now; nothing is named that is not."""
+        total: Counter[str] = Counter()
+        for thing in self.things.values():
+            total += contribution(thing)
+        return total

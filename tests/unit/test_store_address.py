@@ -33,14 +33,14 @@ from cdr_service.store.address import Kind, StoreAddress, parse_store_url
             {"kind": Kind.SERVER_TLS, "hosts": (("store.example.com", 6379),), "tls": True},
             "rediss://store.example.com:6379",
         ),
-        ("unix:///run/a%20b.sock", {"kind": Kind.UNIX, "path": "/run/a b.sock"}, "unix:///run/a b.sock"),
+        ("unix:///run/a%20b@c.sock", {"kind": Kind.UNIX, "path": "/run/a b@c.sock"}, "unix:///run/a b@c.sock"),
         (
             "unix://alice:secret@/run/store.sock?db=1",
             {"kind": Kind.UNIX, "path": "/run/store.sock", "username": "alice", "password": "secret", "database": 1},
             "unix:///run/store.sock",
         ),
         (
-            "redis+sentinel://:secret@one:1,two,[::1]:3/main/4?tls=true&sentinel_username=w&sentinel_password=p%26q",
+            "redis+sentinel://:secret@one:1,two,[::1]:3/main/4?tls=true&sentinel_username=w&sentinel_password=p%26@q",
             {
                 "kind": Kind.SENTINEL,
                 "hosts": (("one", 1), ("two", 26379), ("::1", 3)),
@@ -49,7 +49,7 @@ from cdr_service.store.address import Kind, StoreAddress, parse_store_url
                 "password": "secret",
                 "tls": True,
                 "sentinel_username": "w",
-                "sentinel_password": "p&q",
+                "sentinel_password": "p&@q",
             },
             "redis+sentinel://one:1,two:26379,[::1]:3/main/4",
         ),

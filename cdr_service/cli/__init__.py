@@ -1,0 +1,42 @@
+"""The command line. Exit codes: 0 done, 1 the work failed, 2 the command line or the settings are wrong."""
+
+import sys
+
+import click
+
+from cdr_service.cli.ask import call, calls, switches, usage
+from cdr_service.cli.send import replay, simulate
+from cdr_service.cli.serve import demo, serve
+from cdr_service.errors import EmbeddedServerError, StoreLayoutError, StoreUnavailable, StoreUrlError
+from cdr_service.settings import SettingsError
+from cdr_service.web.server import ListenError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="cdr-service")
+def cli() -> None:
+    """Receive the CDRs of Cisco Meeting Servers and tell which license each call uses, why, and when it switched."""
+
+
+for command in (serve, demo, simulate, replay, calls, call, switches, usage):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; errors that a user can mend end in one sentence."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as problem:
+        problem.show()
+        sys.exit(problem.exit_code)
+    except click.Abort:
+        sys.exit(1)
+    except (SettingsError, ListenError, StoreUrlError) as problem:
+        _end(str(problem), 2)
+    except (EmbeddedServerError, StoreLayoutError, StoreUnavailable) as problem:
+        _end(str(problem), 1)
+
+
+def _end(sentence: str, code: int) -> None:
+    click.echo(f"cdr-service: {sentence}", err=True)
+    sys.exit(code)

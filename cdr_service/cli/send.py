@@ -1,0 +1,111 @@
+"""`simulate` and `replay`: they push documents at a receiver, as a Call Bridge does."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from cdr_service.replay import ReplayError, ReplaySummary
+from cdr_service.replay import replay as replay_files
+from cdr_service.simulator.run import Summary
+from cdr_service.simulator.run import simulate as run_simulator
+
+target_option = click.option(
+    "--target",
+    required=True,
+    metavar="URL",
+    help="The receiver, such as http://127.0.0.1:8080/cdr. The token is taken from CDR_INTAKE_TOKEN.",
+)
+
+
+def _token() -> str | None:
+    """Return the intake token; from the environment, so that no process list shows it."""
+    named = os.environ.get("CDR_INTAKE_TOKEN_FILE")
+    token = Path(named).read_text().strip() if named else os.environ.get("CDR_INTAKE_TOKEN", "")
+    return token.partition(",")[0].strip() or None
+
+
+@click.command()
+@target_option
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed places the same calls.")
+@click.option("--bridges", type=click.IntRange(1, 24), default=1, show_default=True, help="How many Call Bridges.")
+@click.option("--cluster", is_flag=True, help="They form one cluster, and meetings span them.")
+@click.option("--meetings", type=click.IntRange(1), default=None, help="Stop after so many meetings; else go on.")
+@click.option("--rate", type=float, default=1.0, show_default=True, help="Meetings that begin in a second of theirs.")
+@click.option("--speed", type=float, default=1.0, show_default=True, help="How much faster than real time.")
+@click.option("--sessions", default=None, help="Take the sessions of this name again, as a Call Bridge re-sending.")
+def simulate(
+    target: str, seed: int, bridges: int, cluster: bool, meetings: int | None, rate: float, speed: float, sessions: str
+) -> None:
+    """Play a Meeting Server that pushes CDRs to a receiver as a real one does."""
+
+    async def play() -> Summary:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        return await run_simulator(
+            target,
+            seed=seed,
+            bridges=bridges,
+            cluster=cluster,
+            meetings=meetings,
+            rate=rate,
+            speed=speed,
+            sessions=sessions,
+            token=_token(),
+            on_progress=_say_progress if sys.stderr.isatty() else None,
+            stop=stop,
+        )
+
+    try:
+        summary = asyncio.run(play())
+    except ValueError as problem:
+        raise click.UsageError(str(problem)) from problem
+    click.echo(f"{summary.calls} calls, {summary.records} records in {summary.documents} documents were accepted.")
+    if summary.waiting:
+        raise click.ClickException(f"{summary.waiting} records were not accepted: {summary.trouble}")
+
+
+def _say_progress(summary: Summary) -> None:
+    trouble = f"  {summary.trouble}" if summary.trouble else ""
+    click.echo(
+        f"\r{summary.records} records, {summary.live} live calls, {summary.waiting} waiting{trouble} ",
+        nl=False,
+        err=True,
+    )
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@target_option
+@click.option(
+    "--keep-sessions", is_flag=True, help="Send the sessions as captured; what was seen then changes nothing."
+)
+def replay(files: tuple[Path, ...], target: str, keep_sessions: bool) -> None:
+    """Push captured CDR documents, in order: XML files, or JSON lines with a body field."""
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task("documents")
+
+        def show(summary: ReplaySummary) -> None:
+            done = summary.accepted + summary.refused
+            progress.update(bar, total=summary.total, completed=done)
+
+        try:
+            summary = asyncio.run(
+                replay_files(files, target=target, token=_token(), keep_sessions=keep_sessions, progress=show)
+            )
+        except ReplayError as problem:
+            raise click.ClickException(str(problem)) from problem
+        except ValueError as problem:
+            raise click.UsageError(str(problem)) from problem
+    click.echo(f"{summary.accepted} of {summary.total} documents were accepted.")
+    for refusal in summary.refusals:
+        click.echo(str(refusal), err=True)
+    if summary.accepted < summary.total:
+        raise click.ClickException("Not all documents were accepted.")

@@ -1,0 +1,178 @@
+"""Queries about the collection itself: the Call Bridges that push, and what could not be taken in."""
+
+import re
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+from msgspec import Struct
+
+from cdr_service.domain.announcements import rfc3339
+from cdr_service.domain.completeness import known_losses
+from cdr_service.domain.pages import Page
+from cdr_service.domain.sessions import Bridge, Session, interleaved
+from cdr_service.domain.workspace import Key
+from cdr_service.errors import BadRequest
+
+_ENTRY: Final = re.compile(r"\d{1,20}-\d{1,20}")
+
+
+class BridgeView(Struct, kw_only=True):
+    """One Call Bridge, as far as its records reached us."""
+
+    deployment: str
+    call_bridge: str | None
+    """Its callBridge, or the `bridge` parameter of its receiver URL; null for bridges that do not name themselves."""
+    session: str | None
+    """Its newest session, by record time."""
+    sessions: int
+    """How many of its sessions are remembered."""
+    last_record_at: str | None
+    """Record time of its latest record."""
+    last_received_at: str | None
+    """When we received it, by our clock."""
+    records: int
+    """Records taken in, of all remembered sessions."""
+    missing: int
+    """Records known to be lost."""
+    warning: str | None
+    """What to change so that we can tell more, or null."""
+
+
+class DeadLetterView(Struct, kw_only=True):
+    """A document, or one record of it, that was set aside."""
+
+    id: str
+    deployment: str
+    received_at: str
+    kind: str
+    """not_cdr (the whole document), record (one record of a good one), or failed (our own fault)."""
+    reason: str
+    session: str | None
+    bridge: str | None
+    content: str | None
+    """The text that was set aside; null where it is no UTF-8 text."""
+    content_base64: str | None
+    """The same in base64, where it is no text."""
+
+
+class Letter(NamedTuple):
+    """A dead letter, as it is stored."""
+
+    id: str
+    received: int
+    kind: str
+    reason: str
+    session: str
+    bridge: str
+    content: bytes
+
+
+class CollectionReads(Protocol):
+    """What is needed of the store. Every method may raise StoreUnavailable."""
+
+    async def bridge_ids(self, deployment: str) -> list[str]:
+        """Return the ids of all Call Bridges."""
+        ...
+
+    async def received(self, deployment: str, sessions: Sequence[str]) -> Mapping[str, int]:
+        """Return when a record of each session was last received, in milliseconds."""
+        ...
+
+    async def things(self, deployment: str, keys: Sequence[Key]) -> list[Any]:
+        """Return things in the order of their keys."""
+        ...
+
+    async def letters(self, deployment: str, before: str | None, count: int) -> list[Letter]:
+        """Return dead letters, newest first, older than the entry `before`."""
+        ...
+
+
+INTERLEAVED: Final = (
+    "Several Call Bridges push here without naming themselves: give each its own ?bridge=NAME in its receiver URL, "
+    "so that a restart of one can be told from the others."
+)
+
+
+class Collection:
+    """Answers queries about the collection."""
+
+    def __init__(self, reads: CollectionReads, deployments: Iterable[str], clock: Callable[[], int]) -> None:
+        """`clock` returns milliseconds since 1970 UTC."""
+        self._reads = reads
+        self._deployments = tuple(deployments)
+        self._clock = clock
+
+    async def bridges(self) -> Page[BridgeView]:
+        """Return every Call Bridge of every deployment."""
+        return Page([view for name in self._deployments for view in await self._bridges(name)])
+
+    async def _bridges(self, deployment: str) -> list[BridgeView]:
+        ids = sorted(await self._reads.bridge_ids(deployment))
+        found = await self._reads.things(deployment, [("bridge", id_) for id_ in ids])
+        bridges = [bridge for bridge in found if isinstance(bridge, Bridge)]
+        names = [session for bridge in bridges for session in bridge.sessions]
+        things = await self._reads.things(deployment, [("session", name) for name in names])
+        sessions = {thing.id: thing for thing in things if isinstance(thing, Session)}
+        received = await self._reads.received(deployment, names)
+        return [self._view(deployment, bridge, sessions, received) for bridge in bridges]
+
+    def _view(
+        self, deployment: str, bridge: Bridge, sessions: Mapping[str, Session], received: Mapping[str, int]
+    ) -> BridgeView:
+        own = [sessions[name] for name in bridge.sessions if name in sessions]
+        newest = max(own, key=lambda session: session.last, default=None)
+        heard = [received[session.id] for session in own if session.id in received]
+        now = self._clock()
+        return BridgeView(
+            deployment=deployment,
+            call_bridge=bridge.id or None,
+            session=newest.id if newest else None,
+            sessions=len(own),
+            last_record_at=rfc3339(newest.last) if newest else None,
+            last_received_at=rfc3339(max(heard)) if heard else None,
+            records=sum(session.records for session in own),
+            missing=sum(gap.missing for session in own for gap in known_losses(session, now)),
+            warning=INTERLEAVED if interleaved(bridge.id, own) else None,
+        )
+
+    async def dead_letters(self, limit: int, cursor: str | None) -> Page[DeadLetterView]:
+        """Return what was set aside, newest first, deployment by deployment."""
+        start, before = self._place(cursor)
+        items: list[DeadLetterView] = []
+        for place, deployment in enumerate(self._deployments):
+            if place < start:
+                continue
+            wanted = limit - len(items)
+            letters = await self._reads.letters(deployment, before if place == start else None, wanted + 1)
+            items += [_letter_view(deployment, letter) for letter in letters[:wanted]]
+            if len(letters) > wanted:
+                return Page(items, f"{place}.{letters[wanted - 1].id}" if wanted else f"{place}.")
+        return Page(items)
+
+    def _place(self, cursor: str | None) -> tuple[int, str | None]:
+        if cursor is None:
+            return 0, None
+        place, dot, entry = cursor.partition(".")
+        known = place.isascii() and place.isdigit() and int(place) < len(self._deployments)
+        if not (known and dot and (not entry or _ENTRY.fullmatch(entry))):
+            raise BadRequest("cursor", "cursor must be one that an answer gave as next.")
+        return int(place), entry or None
+
+
+def _letter_view(deployment: str, letter: Letter) -> DeadLetterView:
+    try:
+        text: str | None = letter.content.decode()
+    except UnicodeDecodeError:
+        text = None
+    return DeadLetterView(
+        id=letter.id,
+        deployment=deployment,
+        received_at=rfc3339(letter.received),
+        kind=letter.kind,
+        reason=letter.reason,
+        session=letter.session or None,
+        bridge=letter.bridge or None,
+        content=text,
+        content_base64=None if text is not None else b64encode(letter.content).decode(),
+    )

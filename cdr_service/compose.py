@@ -1,0 +1,237 @@
+"""Puts the service together: the one place that knows all rooms, and in what order they open and close.
+
+Opening: the store first, then the intakes, then the ports. Closing goes the other way: the ports stop accepting and
+finish what is in flight, the intakes commit what waits, and the store goes last.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import structlog
+
+from cdr_service.collection import Collection
+from cdr_service.domain.identity import Directory, parse_holders
+from cdr_service.domain.settling import Options
+from cdr_service.errors import StoreUnavailable
+from cdr_service.metrics import Metrics
+from cdr_service.queries import Queried, Queries
+from cdr_service.reporting import Reporter
+from cdr_service.service import Deployment, Intake
+from cdr_service.settings import DeploymentSettings, Settings
+from cdr_service.store.collection import RedisCollection
+from cdr_service.store.connection import Connection, connect
+from cdr_service.store.embedded import embedded_server
+from cdr_service.store.redis_store import RedisStore, Written
+from cdr_service.store.upkeep import Upkeep
+from cdr_service.store.writes import Bounds
+from cdr_service.upkeep import Caretaker, Spans
+from cdr_service.web.api import api_app
+from cdr_service.web.health import Readiness
+from cdr_service.web.intake import intake_server
+from cdr_service.web.server import listen, open_socket
+from cdr_service.web.tls import TlsFiles
+
+READY_SECONDS: Final = 1.0
+"""How long a readiness probe waits for the store."""
+SAFETY_SECONDS: Final = 30.0
+"""How long what is known of the store's settings counts before it is asked for again."""
+
+
+def now() -> int:
+    """Return our clock in milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class Running(NamedTuple):
+    """A service that is up."""
+
+    intake_url: str
+    api_url: str
+    intakes: Mapping[str, Intake]
+    health: "StoreHealth"
+
+
+def options_of(settings: DeploymentSettings) -> Options:
+    """Return the license options of a deployment."""
+    licensing = settings.licensing
+    return Options(
+        policy=settings.policy if settings.policy != "auto" else licensing.policy_if_release_unknown,
+        join_sticky=licensing.join_sticky,
+        pmp_calls_per_user=licensing.pmp_calls_per_user,
+        spill_back=licensing.spill_back,
+    )
+
+
+class HoldersFile:
+    """The holders file of a deployment, read again when it changes."""
+
+    def __init__(self, settings: DeploymentSettings) -> None:
+        self._settings = settings
+        self._stamp: tuple[int, int] | None = None
+        self._directory: Directory | None = None
+        self._log = structlog.get_logger().bind()
+
+    def read(self) -> Directory | None:
+        """Return the directory, or None where there is no file; one that cannot be read leaves the last good one."""
+        path = self._settings.holders
+        if path is None:
+            return None
+        try:
+            found = path.stat()
+            stamp = (found.st_mtime_ns, found.st_size)
+            if stamp != self._stamp:
+                self._directory = self._parse(path)
+                self._stamp = stamp
+        except (OSError, ValueError) as problem:
+            if self._directory is None:
+                raise
+            self._log.warning("directory.unreadable", file=str(path), reason=str(problem))
+        return self._directory
+
+    def assigned(self) -> int | None:
+        """Return how many users hold PMP+ by the file; None where there is none."""
+        return self._directory.assigned if self._directory else None
+
+    def _parse(self, path: Path) -> Directory:
+        return parse_holders(
+            path.read_text(encoding="utf-8-sig"),
+            format="toml" if path.suffix == ".toml" else "csv",
+            sip_domains=self._settings.sip_domains,
+            sip_user_match=self._settings.licensing.sip_user_match,
+        )
+
+
+class StoreHealth:
+    """Whether the store answers, and what is unsafe about it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._unsafe: tuple[str, ...] = ()
+        self._asked = 0.0
+        self.draining = False
+
+    async def ready(self) -> Readiness:
+        """Ask the store, within about a second."""
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await self._connection.execute("PING")
+                if time.monotonic() - self._asked > SAFETY_SECONDS or not self._asked:
+                    self._unsafe = tuple(await self._connection.safety())
+                    self._asked = time.monotonic()
+        except (StoreUnavailable, TimeoutError):
+            return Readiness(ok=False, draining=self.draining, store=False, unsafe=self._unsafe)
+        return Readiness(ok=not self.draining, draining=self.draining, store=True, unsafe=self._unsafe)
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    """Run the service while the context lasts. Errors of settings and ports are raised at its start."""
+    log = structlog.get_logger().bind()
+    async with AsyncExitStack() as stack:
+        sockets = (open_socket(settings.intake_bind, "CDR_INTAKE_BIND"), open_socket(settings.api_bind, "CDR_API_BIND"))
+        url = settings.redis_url.get_secret_value() if settings.redis_url else None
+        if url is None:
+            url = await stack.enter_async_context(embedded_server(settings.data_dir))
+        connection = connect(url)
+        stack.push_async_callback(connection.close)
+        metrics = Metrics()
+        reporter = Reporter(metrics)
+        process = secrets.token_hex(8)
+        store = RedisStore(connection, {name: _written(d) for name, d in settings.deployments.items()}, process)
+        health = StoreHealth(connection)
+        intakes: dict[str, Intake] = {}
+        queried: list[Queried] = []
+        for name, given in settings.deployments.items():
+            deployment = Deployment(name=name, options=options_of(given))
+            intake = Intake(deployment, store, reporter, now)
+            upkeep = Upkeep(connection, name, process)
+            intakes[name] = await stack.enter_async_context(intake.running())
+            holders = HoldersFile(given)
+            queried.append(_queried(deployment, given, holders))
+            caretaker = Caretaker(intake, upkeep, reporter, holders.read, _spans(given))
+            await stack.enter_async_context(_cared_for(caretaker, upkeep, log))
+        reads = RedisCollection(connection)
+        queries = Queries(queried, reads, now)
+        api = api_app(settings, queries, Collection(reads, intakes, now), health, metrics)
+        api_port = await stack.enter_async_context(listen(api, sockets[1], tls=_tls(settings, "api")))
+        server = intake_server(intakes, settings.deployments)
+        tls = _tls(settings, "intake")
+        port = await stack.enter_async_context(listen(server, sockets[0], tls=tls, decompress=False))
+        await _say_started(log, settings, connection, health, port.url, api_port.url)
+        yield Running(port.url, api_port.url, intakes, health)
+        health.draining = True
+        for intake in intakes.values():
+            intake.drain()
+    log.info("service.stopped")
+
+
+@asynccontextmanager
+async def _cared_for(caretaker: Caretaker, upkeep: Upkeep, log: Any) -> AsyncIterator[None]:
+    """Look after a deployment while the context lasts; the directory is there before the first document comes."""
+    try:
+        await upkeep.check_layout()
+        await caretaker.round()
+    except StoreUnavailable as problem:
+        # Nothing is lost by it: the bridges keep their records until the store answers.
+        log.warning("store.unavailable", reason=str(problem))
+    task = asyncio.create_task(caretaker.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        try:
+            await upkeep.give_up_lease("upkeep")
+            await upkeep.leave()
+        except StoreUnavailable:
+            pass  # both expire by themselves
+
+
+async def _say_started(
+    log: Any, settings: Settings, connection: Connection, health: StoreHealth, intake_url: str, api_url: str
+) -> None:
+    for name, given in settings.deployments.items():
+        if given.intake_open and not (given.intake_token or given.intake_allow):
+            log.warning(
+                "intake.open", deployment=name, reason="anybody who reaches the port may push (CDR_INTAKE_OPEN)"
+            )
+    for sentence in (await health.ready()).unsafe:
+        log.warning("store.unsafe", reason=sentence)
+    log.info(
+        "service.started",
+        intake_url=f"{intake_url}/cdr",
+        api_url=api_url,
+        store="embedded" if settings.redis_url is None else connection.describe(),
+        policy=settings.deployments["default"].policy,
+        policies={name: given.policy for name, given in settings.deployments.items()},
+    )
+
+
+def _queried(deployment: Deployment, settings: DeploymentSettings, holders: HoldersFile) -> Queried:
+    return Queried(
+        name=deployment.name,
+        options=deployment.options,
+        assigned=holders.assigned,
+        limit_personal=settings.limit_personal,
+        limit_shared=settings.limit_shared,
+    )
+
+
+def _written(settings: DeploymentSettings) -> Written:
+    return Written(options_of(settings).policy, Bounds(settings.event_max, settings.dead_letter_max))
+
+
+def _spans(settings: DeploymentSettings) -> Spans:
+    return Spans(
+        settings.retention_days, settings.stale_call_hours, settings.raw_retention_hours, settings.raw_max_bytes
+    )
+
+
+def _tls(settings: Settings, port: str) -> TlsFiles | None:
+    cert, key = getattr(settings, f"{port}_tls_cert"), getattr(settings, f"{port}_tls_key")
+    return TlsFiles(cert, key) if cert and key else None

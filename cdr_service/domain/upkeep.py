@@ -1,0 +1,75 @@
+"""Changes of the books that no record brings: calls that never end, losses that are certain by now, and retention.
+
+Each function is a task for the intake, which runs it in turn with the documents and commits what it changes.
+"""
+
+from msgspec.structs import replace
+
+from cdr_service.domain.bookkeeping import STALE, Bookkeeper
+from cdr_service.domain.events import Event
+from cdr_service.domain.legs import Leg
+from cdr_service.domain.records import OrderKey
+from cdr_service.domain.sessions import TOLD_MAX, Session, Told
+from cdr_service.domain.workspace import Workspace
+
+
+def close_stale(keeper: Bookkeeper, workspace: Workspace, call: str) -> None:
+    """End a live call from which nothing was heard for too long: at the last that is known of it, as an estimate."""
+    known = workspace.call(call)
+    if known is None or known.end is not None:
+        return
+    meeting = workspace.meeting(known.meeting)
+    count = meeting.timeline.calls.get(call) if meeting else None
+    last = max(known.first_seen.time, known.began, count.last.time if count else 0)
+    keeper.estimate_end(known, OrderKey(last, STALE, 0))
+
+
+def conclude_losses(keeper: Bookkeeper, workspace: Workspace, session: str, settled_before: int, event_id: str) -> None:
+    """Say which records of a session are lost: gaps noticed before that moment, which no feed has filled since."""
+    known = workspace.get(Session, "session", session)
+    if known is None:
+        return
+    told = {loss.number for loss in known.told}
+    lost = [gap for gap in known.gaps() if gap.noticed < settled_before and gap.last + 1 not in told]
+    if not lost:
+        return
+    found = (*known.told, *(Told(gap.last + 1, gap.missing, gap.before) for gap in lost))
+    workspace.put(replace(known, told=found[-TOLD_MAX:]), "session", session)
+    keeper.events.append(
+        Event(
+            event="records.missing",
+            event_id=event_id,
+            record_time=lost[-1].before,
+            call_bridge=known.bridge or None,
+            session=session,
+            details={
+                "missing": sum(gap.missing for gap in lost),
+                "reason": "there is a gap in the records of the session, and no feed has filled it in time",
+            },
+        )
+    )
+
+
+def forget_call(workspace: Workspace, call: str) -> None:
+    """Remove an ended call with its legs and recordings, and its meeting once all calls of that are removed."""
+    known = workspace.call(call)
+    if known is None or known.end is None:
+        return
+    for leg in workspace.legs_of([call]):
+        if all(other == call or workspace.call(other) is None for other in leg.calls):
+            workspace.put(None, "leg", leg.id)
+    for recording in known.recordings:
+        workspace.put(None, "recording", recording)
+    workspace.put(None, "call", call)
+    meeting = workspace.meeting(known.meeting)
+    if meeting is None:
+        return
+    calls = tuple(other for other in meeting.calls if other != call)
+    workspace.put(replace(meeting, calls=calls) if calls else None, "meeting", meeting.id)
+
+
+def forget_leg(workspace: Workspace, leg: str) -> None:
+    """Remove a leg that never was on a call: somebody who gave up in an IVR, or a scanner."""
+    known = workspace.get(Leg, "leg", leg)
+    if known is not None and not known.calls:
+        workspace.put(None, "leg", leg)

@@ -1,0 +1,201 @@
+"""The use cases: answer a query. They know neither HTTP nor Redis.
+
+Ids are looked up over all deployments, in their order. Lists are pages, newest first, merged over the deployments
+unless the filters name one.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from cdr_service.domain.calls import Call
+from cdr_service.domain.filters import CallFilters, CallMatch, SwitchFilters, SwitchMatch
+from cdr_service.domain.legs import Leg
+from cdr_service.domain.pages import Cursor, Listing, Page, Place
+from cdr_service.domain.settling import Options
+from cdr_service.domain.showing import (
+    Scope,
+    call_summary,
+    call_view,
+    leg_view,
+    meeting_view,
+    usage_view,
+)
+from cdr_service.domain.views import CallSummary, CallView, LegView, MeetingView, SwitchView, UsageView
+from cdr_service.errors import BadRequest, NotFound
+from cdr_service.gathering import Gathering, Reads
+from cdr_service.paging import Entry, Walk
+
+LISTINGS: Final = {"active": (Listing.LIVE,), "ended": (Listing.ENDED,), "all": (Listing.LIVE, Listing.ENDED)}
+"""Where the calls of a state stand."""
+
+
+class Queried(Struct, kw_only=True):
+    """A deployment, as queries see it."""
+
+    name: str
+    options: Options
+    assigned: Callable[[], int | None] = lambda: None
+    """Gives how many users hold PMP+; None where no holders are known."""
+    limit_personal: int | None = None
+    limit_shared: int | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """The deployment and its policies."""
+        return Scope(self.name, self.options.policy, tuple(self.options.policies))
+
+
+class Queries:
+    """Answers queries about all deployments."""
+
+    def __init__(self, deployments: Iterable[Queried], reads: Reads, clock: Callable[[], int]) -> None:
+        """`clock` returns milliseconds since 1970 UTC."""
+        self._deployments = {deployment.name: deployment for deployment in deployments}
+        self._reads = reads
+        self._gathering = Gathering(reads, clock)
+        self._clock = clock
+
+    async def calls(self, filters: CallFilters, limit: int, cursor: str | None = None) -> Page[CallSummary]:
+        """Return calls: live ones by start, then ended ones by end. Raises BadRequest.
+
+        While somebody reads page after page, no call is lost or repeated within either state; with `state=all` one
+        that ends meanwhile may be given twice, first as active and later as ended.
+        """
+        match, listings = CallMatch(filters), LISTINGS[filters.state]
+
+        async def places(deployment: str, listing: Listing, start: Place | None, count: int) -> list[Place]:
+            if filters.meeting is not None:
+                return await self._gathering.places_in(deployment, filters.meeting.lower(), listing, start, count)
+            # A live call overlaps a span that it began before, an ended one a span that it ended after.
+            bounds = {"newest": _before(filters.until)} if listing is Listing.LIVE else {"oldest": filters.since}
+            return await self._reads.places(deployment, listing, start=start, count=count, **bounds)
+
+        async def examine(listing: Listing, entries: list[Entry]) -> list[list[CallSummary]]:
+            found: dict[Entry, CallSummary] = {}
+            for deployment, ids in _by_deployment(entries).items():
+                live, scope = listing is Listing.LIVE, self._deployments[deployment].scope
+                for known in await self._gathering.matching(scope, ids, match, live=live):
+                    found[ids[known.call.id]] = call_summary(scope, known)
+            return [[found[entry]] if entry in found else [] for entry in entries]
+
+        walk = Walk(self._asked(filters.deployment), listings, places, examine)
+        return await walk.page(limit, _cursor(cursor, listings))
+
+    async def call(self, call: str) -> CallView:
+        """Return one call, whole. Raises NotFound."""
+        for deployment in self._deployments.values():
+            scope = deployment.scope
+            for known in await self._gathering.known(scope, await self._gathering.loaded(scope, [call.lower()])):
+                return call_view(scope, known)
+        raise _no_call(call)
+
+    async def legs(self, call: str, limit: int, cursor: str | None = None) -> Page[LegView]:
+        """Return the legs of a call, the latest to start first. Raises NotFound and BadRequest."""
+        position = _cursor(cursor, [Listing.LEGS])
+        deployment, ids = await self._leg_ids(call.lower())
+        legs = await self._gathering.things(deployment, Leg, ids)
+        by_place = {Place(leg.started_at or 0, leg.id): leg for leg in legs}
+        places = sorted((p for p in by_place if position is None or p < position.place), reverse=True)
+        shown = [by_place[place] for place in places[:limit]]
+        on = await self._gathering.things(deployment, Call, {call for leg in shown for call in leg.calls})
+        calls = {call.id: call for call in on}
+        following = Cursor(Listing.LEGS, places[limit - 1], deployment).encode() if len(places) > limit else None
+        return Page([leg_view(leg, calls) for leg in shown], following)
+
+    async def meeting(self, meeting: str) -> MeetingView:
+        """Return a meeting by its id, or by that of one of its calls. Raises NotFound."""
+        wanted = meeting.lower()
+        for deployment in self._deployments.values():
+            keys = [("meeting", wanted), ("call", wanted)]
+            found, call = await self._reads.things(deployment.name, keys)
+            if found is None and call is not None:
+                (found,) = await self._reads.things(deployment.name, [("meeting", call.meeting)])
+            if found is not None:
+                scope = deployment.scope
+                calls = await self._gathering.loaded(scope, found.calls)
+                return meeting_view(scope, found, await self._gathering.known(scope, calls))
+        raise NotFound(f"There is no meeting {meeting}, or it is no longer kept.")
+
+    async def switches(self, filters: SwitchFilters, limit: int, cursor: str | None = None) -> Page[SwitchView]:
+        """Return changes from one license to another under the deciding policy, newest first. Raises BadRequest."""
+        match = SwitchMatch(filters)
+        oldest, newest = filters.since, _before(filters.until)
+
+        async def places(deployment: str, listing: Listing, start: Place | None, count: int) -> list[Place]:
+            return await self._reads.places(deployment, listing, start=start, count=count, oldest=oldest, newest=newest)
+
+        async def examine(_: Listing, entries: list[Entry]) -> list[list[SwitchView]]:
+            found: dict[Entry, list[SwitchView]] = {}
+            for deployment, group in _by_deployment(entries).items():
+                found |= await self._gathering.switches(self._deployments[deployment].scope, group.values(), match)
+            return [found[entry] for entry in entries]
+
+        walk = Walk(self._asked(filters.deployment), [Listing.SWITCHES], places, examine)
+        return await walk.page(limit, _cursor(cursor, [Listing.SWITCHES]))
+
+    async def usage(self) -> Page[UsageView]:
+        """Return the licenses in use now, of each deployment."""
+        return Page(
+            [
+                usage_view(
+                    deployment.scope,
+                    await self._reads.usage(deployment.name),
+                    self._clock(),
+                    assigned=deployment.assigned(),
+                    limits=(deployment.limit_personal, deployment.limit_shared),
+                )
+                for deployment in self._deployments.values()
+            ]
+        )
+
+    async def ready(self) -> list[str]:
+        """Return what is unsafe about the store, as sentences. Raises StoreUnavailable where it does not answer."""
+        return await self._reads.unsafe()
+
+    async def _leg_ids(self, call: str) -> tuple[str, list[str]]:
+        """Return the deployment of a call and the ids of its legs."""
+        for deployment in self._deployments:
+            if await self._gathering.things(deployment, Call, [call]):
+                (ids,) = await self._reads.leg_ids(deployment, [call])
+                return deployment, ids
+        raise _no_call(call)
+
+    def _asked(self, deployment: str | None) -> list[str]:
+        """Return the deployments that a filter names."""
+        if deployment is None:
+            return list(self._deployments)
+        if deployment not in self._deployments:
+            names = ", ".join(self._deployments)
+            raise BadRequest("deployment", f'There is no deployment "{deployment}"; those that exist: {names}.')
+        return [deployment]
+
+
+def _before(until: int | None) -> int | None:
+    """Return the last moment of a span."""
+    return None if until is None else until - 1
+
+
+def _cursor(text: str | None, listings: Sequence[Listing]) -> Cursor | None:
+    if text is None:
+        return None
+    try:
+        cursor = Cursor.decode(text)
+    except ValueError:
+        cursor = None
+    if cursor is None or cursor.listing not in listings:
+        raise BadRequest("cursor", "The cursor is not one that this list gave; leave it out to begin at the start.")
+    return cursor
+
+
+def _by_deployment(entries: Iterable[Entry]) -> dict[str, dict[str, Entry]]:
+    """Return the entries by deployment and id."""
+    groups: dict[str, dict[str, Entry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.deployment, {})[entry.place.id] = entry
+    return groups
+
+
+def _no_call(call: str) -> NotFound:
+    return NotFound(f"There is no call {call}, or it is no longer kept.")

@@ -1,0 +1,54 @@
+"""Tells what happened: events to the log, and the troubles of the store once rather than once a request."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+
+from cdr_service.domain.announcements import announcement
+from cdr_service.domain.commit import Commit, Document
+from cdr_service.domain.reception import Received
+from cdr_service.errors import StoreUnavailable
+from cdr_service.metrics import Metrics
+
+_HEAD: Final = ("event", "level")
+
+
+class Reporter:
+    """The observer of all intakes of this process."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._log = structlog.get_logger().bind()
+        self._unavailable: set[str] = set()
+
+    def committed(self, deployment: str, commit: Commit, received: Sequence[Received]) -> None:
+        """Print the events of a commit, and count it."""
+        for event in commit.events:
+            self.print(announcement(event, deployment, commit.received))
+        self._metrics.committed(deployment, commit, received)
+        if deployment in self._unavailable:
+            self._unavailable.discard(deployment)
+            self._log.info("store.restored", deployment=deployment)
+
+    def print(self, told: dict[str, Any]) -> None:
+        """Print the object of an event, as it is in the event stream."""
+        members = {name: value for name, value in told.items() if name not in _HEAD}
+        write = self._log.warning if told["level"] == "warning" else self._log.info
+        write(told["event"], **members)
+
+    def unavailable(self, deployment: str, problem: StoreUnavailable) -> None:
+        """Say that the store is unavailable, once until it answers again."""
+        if deployment not in self._unavailable:
+            self._unavailable.add(deployment)
+            self._log.error("store.unavailable", deployment=deployment, reason=str(problem))
+
+    def failed(self, deployment: str, document: Document, problem: Exception) -> None:
+        """Say that a document could not be taken in through a fault of ours."""
+        self._log.error(
+            "document.failed",
+            deployment=deployment,
+            session=document.batch.session if document.batch else None,
+            bytes=len(document.body),
+            exc_info=problem,
+        )

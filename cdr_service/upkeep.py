@@ -1,0 +1,156 @@
+"""What must be done beside the intake, once among all processes: the directory, calls that never end, retention.
+
+Each deployment has one lease for it; the process that has the lease does the work, in small steps and in turn with
+the documents, so that the intake is never held up.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import structlog
+
+from cdr_service.domain.bookkeeping import Bookkeeper
+from cdr_service.domain.identity import Directory
+from cdr_service.domain.records import OrderKey
+from cdr_service.domain.upkeep import close_stale, conclude_losses, forget_call, forget_leg
+from cdr_service.domain.workspace import Workspace
+from cdr_service.errors import Draining, StoreUnavailable
+from cdr_service.reporting import Reporter
+from cdr_service.service import Intake
+from cdr_service.store.codec import VERSION_BYTES
+from cdr_service.store.upkeep import Upkeep
+
+ROUND_SECONDS: Final = 2.0
+LEASE_SECONDS: Final = 10
+LIFE_SECONDS: Final = 15
+SETTLE_SECONDS: Final = 60
+"""A gap in a session's records that no feed has filled for so long is a loss."""
+LOOSE_HOURS: Final = 24
+"""Legs that never got a call are kept aside so long (as Mividas Core does, `docs/cdr.md`)."""
+_HOUR: Final = 3_600_000
+_DAY: Final = 24 * _HOUR
+
+
+class Spans(NamedTuple):
+    """How long things are kept; see the settings of the same names."""
+
+    retention_days: float = 90
+    stale_call_hours: float = 24
+    raw_retention_hours: float = 24
+    raw_max_bytes: int = 256 * 1024 * 1024
+
+
+class Caretaker:
+    """Looks after one deployment, as long as this process has the lease for it."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        upkeep: Upkeep,
+        reporter: Reporter,
+        read_directory: Callable[[], Directory | None],
+        spans: Spans,
+    ) -> None:
+        """`read_directory` returns the directory from its source, or None while that cannot be read or is not set."""
+        self._intake = intake
+        self._upkeep = upkeep
+        self._reporter = reporter
+        self._read_directory = read_directory
+        self._spans = spans
+        self._log = structlog.get_logger().bind(deployment=intake.deployment.name)
+        self._looked_up = False
+
+    async def run(self) -> None:
+        """Look after the deployment until cancelled."""
+        while True:
+            try:
+                await self.round()
+            except StoreUnavailable as problem:
+                self._reporter.unavailable(self._intake.deployment.name, problem)
+            except Draining:
+                return
+            except Exception:  # noqa: BLE001 - tomorrow's upkeep must not fall with today's
+                self._log.exception("upkeep.failed")
+            await asyncio.sleep(ROUND_SECONDS)
+
+    async def round(self) -> None:
+        """Do what is due now."""
+        await self._upkeep.show_life(LIFE_SECONDS)
+        if not await self._upkeep.lease("upkeep", LEASE_SECONDS):
+            return
+        await self.sync_directory()
+        await self._print_for_the_dead()
+        now = time.time_ns() // 1_000_000
+        await self._conclude(now)
+        await self._each(await self._upkeep.silent_calls(now - _ms(self._spans.stale_call_hours, _HOUR)), close_stale)
+        await self._retain(now)
+
+    async def sync_directory(self) -> None:
+        """Make the directory's source the one that all decide by, and decide live calls anew where it changed."""
+        directory = await asyncio.to_thread(self._read_directory)
+        if directory is None:
+            return
+        stored = await self._upkeep.directory()
+        if stored is not None and stored.version == directory.version and self._looked_up:
+            return
+        if stored is None or stored.version != directory.version:
+            await self._upkeep.put_directory(directory, secrets.token_bytes(VERSION_BYTES))
+            self._log.info("directory.changed", users=len(directory.users), assigned=directory.assigned)
+        at = OrderKey(time.time_ns() // 1_000_000, "", 0)
+
+        def look_up(keeper: Bookkeeper, _workspace: Workspace, call: str) -> None:
+            keeper.look_up_again(call, at)
+
+        await self._each(await self._upkeep.live_calls(), look_up)
+        self._looked_up = True
+
+    async def _print_for_the_dead(self) -> None:
+        async for process, events in self._upkeep.unprinted():
+            for told in events:
+                self._reporter.print(told)
+            await self._upkeep.forget_printer(process)
+
+    async def _conclude(self, now: int) -> None:
+        settled = now - SETTLE_SECONDS * 1000
+
+        def conclude(keeper: Bookkeeper, workspace: Workspace, session: str) -> None:
+            conclude_losses(keeper, workspace, session, settled, f"{secrets.token_hex(8)}-0")
+
+        await self._each(await self._upkeep.recent_sessions(settled - _HOUR), conclude)
+
+    async def _retain(self, now: int) -> None:
+        kept = now - _ms(self._spans.retention_days, _DAY)
+        await self._each(await self._upkeep.expired_calls(kept), lambda _, books, call: forget_call(books, call))
+        loose = await self._upkeep.loose_legs(now - LOOSE_HOURS * _HOUR)
+        await self._each(loose, lambda _, books, leg: forget_leg(books, leg))
+        expired = await self._upkeep.expired_sessions(kept)
+        await self._each(expired, lambda _, books, session: books.put(None, "session", session))
+        gone = await self._upkeep.trim(
+            events_since=kept,
+            dead_since=kept,
+            documents_since=now - _ms(self._spans.raw_retention_hours, _HOUR),
+            document_bytes=self._spans.raw_max_bytes,
+        )
+        if gone:
+            self._log.debug("documents.trimmed", documents=gone)
+
+    async def _each(self, ids: list[str], change: Callable[[Bookkeeper, Workspace, str], None]) -> None:
+        """Change the books for each id, one commit each, in turn with the documents."""
+        for id_ in ids:
+            await self._intake.perform(_task(change, id_))
+
+
+def _task(
+    change: Callable[[Bookkeeper, Workspace, str], None], id_: str
+) -> Callable[[Bookkeeper, Workspace, int], None]:
+    def task(keeper: Bookkeeper, workspace: Workspace, _now: int) -> None:
+        change(keeper, workspace, id_)
+
+    return task
+
+
+def _ms(count: float, unit: int) -> int:
+    return int(count * unit)

@@ -1,0 +1,180 @@
+"""Which calls and which changes of license a query selects."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from cdr_service.domain.calls import Call, Meeting
+from cdr_service.domain.filters import CallFilters, CallMatch, SwitchFilters, SwitchMatch, license_of
+from cdr_service.domain.identity import Identity
+from cdr_service.domain.legs import Current, Leg
+from cdr_service.domain.licensing import License
+from cdr_service.domain.records import OrderKey
+from cdr_service.domain.timeline import Cause, Standing, Timeline, Transition
+
+
+def at(time: int) -> OrderKey:
+    """Return a moment."""
+    return OrderKey(time, "s", time)
+
+
+SHARED = License("SMP+", None, 6, "shared", at(0), "")
+SIXTH = License("SMP+", None, 1, "gateway", at(0), "")
+ALICE = License("PMP+", "alice@example.com", 0, "member-joined", at(0), "")
+BOB = License("PMP+", "bob@example.com", 0, "member-joined", at(0), "")
+
+
+def change(time: int, before: License | None, after: License | None, *, late: bool = False) -> Transition:
+    """Return a transition."""
+    return Transition(at(time), before, after, Cause.MEMBER_JOINED, None, None, None, "", late=late)
+
+
+def call(**facts: Any) -> Call:
+    """Return a call that began at 100."""
+    return Call("c", "s", at(100), **{"started": at(100), **facts})
+
+
+def selected(leg: Leg, participant: str) -> bool:
+    """Is a call with this leg selected by a participant?"""
+    return CallMatch(CallFilters(participant=participant)).participants([leg])
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, True),
+        ({"name": "STAND"}, True),
+        ({"name": "sit"}, False),
+        ({"tenant": "T1"}, True),
+        ({"tenant": "t2"}, False),
+        ({"cospace": "Space"}, True),
+        ({"cospace": "spac"}, False),
+        ({"meeting": "M"}, True),
+        ({"meeting": "c"}, False),
+    ],
+)
+def test_a_call_is_selected_by_what_it_tells(filters: dict[str, str], expected: bool) -> None:
+    """A name by a part of it, ids as a whole; letter case does not matter."""
+    known = call(name="Team Standup", tenant="t1", cospace="space", correlator="m")
+    assert CallMatch(CallFilters(**filters)).call(known) is expected
+
+
+@pytest.mark.parametrize(
+    ("ended", "since", "until", "expected"),
+    [
+        (None, 500, None, True),
+        (None, None, 100, False),
+        (None, None, 101, True),
+        (200, 200, None, True),
+        (200, 201, None, False),
+        (200, 120, 130, True),
+        (200, 0, 100, False),
+    ],
+)
+def test_a_call_is_selected_that_overlaps_the_span(
+    ended: int | None, since: int | None, until: int | None, expected: bool
+) -> None:
+    """A span holds its first moment and not its last; a live call has no end."""
+    known = call(ended=None if ended is None else at(ended))
+    assert CallMatch(CallFilters(since=since, until=until)).call(known) is expected
+
+
+def test_an_ended_call_counts_by_its_last_license() -> None:
+    """What the meeting took before the call began, or after it ended, is not the call's."""
+    standing = Standing(
+        None,
+        (
+            change(10, None, BOB),
+            change(50, BOB, None),
+            change(110, None, SHARED),
+            change(150, SHARED, ALICE),
+            change(300, ALICE, None),
+            change(310, None, BOB),
+        ),
+    )
+    assert license_of(call(ended=at(105)), standing) is None
+    assert license_of(call(ended=at(120)), standing) is SHARED
+    assert license_of(call(ended=at(150)), standing) is ALICE
+    assert license_of(call(ended=at(305)), standing) is ALICE
+    assert license_of(call(ended=at(320)), standing) is BOB
+    running = Standing(ALICE, (change(10, None, ALICE),))
+    assert license_of(call(ended=at(150)), running) is ALICE
+    assert license_of(call(), running) is ALICE
+    assert license_of(call(), standing) is None
+
+
+def test_a_call_is_selected_by_its_license_and_by_who_pays_or_paid() -> None:
+    """`none` selects calls without a license; a holder is found by any spelling of the address."""
+    standing = Standing(SHARED, (change(10, None, ALICE), change(150, ALICE, SHARED)))
+    meeting = Meeting("c", ("c",), timeline=Timeline(standings={"join": standing, "owner": Standing()}))
+
+    def by(policy: str = "join", **filters: Any) -> bool:
+        return CallMatch(CallFilters(**filters)).meeting(call(), meeting, policy)
+
+    assert by(license="SMP+")
+    assert not by(license="PMP+")
+    assert by("owner", license="none")
+    assert by(holder="sip:Alice@Example.com")
+    assert by(holder="alice@example.com", license="SMP+")
+    assert not by(holder="bob@example.com")
+    assert not by("owner", holder="alice@example.com")
+
+
+def test_a_call_is_selected_by_a_participant() -> None:
+    """By user, address, number or a part of the display name; what is no participant never."""
+    user = Identity("alice@example.com", "alias", holds_license=True)
+    leg = Leg(
+        "l",
+        remote_party="1001@pbx.example.com",
+        remote_address="sip:+49301001@trunk.example.com",
+        display_name="Old name",
+        current=Current(at(1), display_name="Board Room", remote_address="room@example.com"),
+        identity=user,
+    )
+    for text in ("Alice@example.com", "1001", "1001@pbx.example.com", "+49 30 1001", "room@example.com", "board"):
+        assert selected(leg, text), text
+    for text in ("bob@example.com", "100", "1001@example.com", "Old name"):
+        assert not selected(leg, text), text
+    assert not selected(msgspec.structs.replace(leg, recorder=True), "1001")
+
+
+@pytest.mark.parametrize(
+    ("filters", "times"),
+    [
+        ({}, [2, 5]),
+        ({"kind": "holder"}, [3]),
+        ({"kind": "weight"}, [4]),
+        ({"kind": "all"}, [2, 3, 4, 5]),
+        ({"late": "true"}, [6]),
+        ({"late": "all"}, [2, 5, 6]),
+        ({"from": "SMP+"}, [2]),
+        ({"to": "SMP+"}, [5]),
+        ({"cause": "member_joined"}, [2, 5]),
+        ({"cause": "call_ended"}, []),
+        ({"holder": "BOB@example.com", "kind": "all"}, [3, 5]),
+        ({"since": 3}, [5]),
+        ({"until": 5}, [2]),
+    ],
+)
+def test_switches_are_selected(filters: dict[str, Any], times: list[int]) -> None:
+    """By default SMP+ to PMP+ and back, told in time; the first license and the last end are no switches."""
+    transitions = [
+        change(1, None, SHARED),
+        change(2, SHARED, ALICE),
+        change(3, ALICE, BOB),
+        change(4, SIXTH, SHARED),
+        change(5, BOB, SHARED),
+        change(6, SHARED, ALICE, late=True),
+        change(7, ALICE, None),
+    ]
+    match = SwitchMatch(msgspec.convert(filters, SwitchFilters))
+    assert [t.at.time for t in transitions if match.transition(t)] == times
+
+
+def test_switches_are_selected_by_meeting() -> None:
+    """By the whole id, whatever its letter case."""
+    match = SwitchMatch(SwitchFilters(meeting="M1"))
+    assert match.meeting("m1")
+    assert not match.meeting("m")
+    assert SwitchMatch(SwitchFilters()).meeting("m")
