@@ -6,8 +6,9 @@ finish what is in flight, the intakes commit what waits, and the store goes last
 
 import asyncio
 import secrets
+import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -23,6 +24,7 @@ from cdr_service.queries import Queried, Queries
 from cdr_service.reporting import Reporter
 from cdr_service.service import Deployment, Intake
 from cdr_service.settings import DeploymentSettings, Settings
+from cdr_service.store.address import parse_store_url
 from cdr_service.store.collection import RedisCollection
 from cdr_service.store.connection import Connection, connect
 from cdr_service.store.embedded import embedded_server
@@ -52,8 +54,6 @@ class Running(NamedTuple):
 
     intake_url: str
     api_url: str
-    intakes: Mapping[str, Intake]
-    health: "StoreHealth"
 
 
 def options_of(settings: DeploymentSettings) -> Options:
@@ -128,16 +128,32 @@ class StoreHealth:
         return Readiness(ok=not self.draining, draining=self.draining, store=True, unsafe=self._unsafe)
 
 
+class Outside(NamedTuple):
+    """What the service stands on: made by `opened`, or handed to a worker by its supervisor."""
+
+    intake: socket.socket
+    api: socket.socket
+    store_url: str
+
+
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Running]:
+async def opened(settings: Settings) -> AsyncIterator[Outside]:
+    """Open the two sockets, and the embedded store where no other is set, while the context lasts."""
+    async with AsyncExitStack() as stack:
+        intake = stack.enter_context(open_socket(settings.intake_bind, "CDR_INTAKE_BIND"))
+        api = stack.enter_context(open_socket(settings.api_bind, "CDR_API_BIND"))
+        if settings.redis_url is not None:
+            yield Outside(intake, api, settings.redis_url.get_secret_value())
+        else:
+            yield Outside(intake, api, await stack.enter_async_context(embedded_server(settings.data_dir)))
+
+
+@asynccontextmanager
+async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running]:
     """Run the service while the context lasts. Errors of settings and ports are raised at its start."""
     log = structlog.get_logger().bind()
     async with AsyncExitStack() as stack:
-        sockets = (open_socket(settings.intake_bind, "CDR_INTAKE_BIND"), open_socket(settings.api_bind, "CDR_API_BIND"))
-        url = settings.redis_url.get_secret_value() if settings.redis_url else None
-        if url is None:
-            url = await stack.enter_async_context(embedded_server(settings.data_dir))
-        connection = connect(url)
+        connection = connect(outside.store_url)
         stack.push_async_callback(connection.close)
         metrics = Metrics()
         reporter = Reporter(metrics)
@@ -158,16 +174,15 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         reads = RedisCollection(connection)
         queries = Queries(queried, reads, now)
         api = api_app(settings, queries, Collection(reads, intakes, now), health, metrics)
-        api_port = await stack.enter_async_context(listen(api, sockets[1], tls=_tls(settings, "api")))
+        api_port = await stack.enter_async_context(listen(api, outside.api, tls=_tls(settings, "api")))
         server = intake_server(intakes, settings.deployments)
         tls = _tls(settings, "intake")
-        port = await stack.enter_async_context(listen(server, sockets[0], tls=tls, decompress=False))
-        await _say_started(log, settings, connection, health, port.url, api_port.url)
-        yield Running(port.url, api_port.url, intakes, health)
+        port = await stack.enter_async_context(listen(server, outside.intake, tls=tls, decompress=False))
+        await _warn(log, settings, health)
+        yield Running(port.url, api_port.url)
         health.draining = True
         for intake in intakes.values():
             intake.drain()
-    log.info("service.stopped")
 
 
 @asynccontextmanager
@@ -192,9 +207,8 @@ async def _cared_for(caretaker: Caretaker, upkeep: Upkeep, log: Any) -> AsyncIte
             pass  # both expire by themselves
 
 
-async def _say_started(
-    log: Any, settings: Settings, connection: Connection, health: StoreHealth, intake_url: str, api_url: str
-) -> None:
+async def _warn(log: Any, settings: Settings, health: StoreHealth) -> None:
+    """Say what is unsafe about the settings and the store."""
     for name, given in settings.deployments.items():
         if given.intake_open and not (given.intake_token or given.intake_allow):
             log.warning(
@@ -202,13 +216,18 @@ async def _say_started(
             )
     for sentence in (await health.ready()).unsafe:
         log.warning("store.unsafe", reason=sentence)
-    log.info(
+
+
+def say_started(settings: Settings, intake_url: str, api_url: str, **more: Any) -> None:
+    """Log the line that tells where the service is."""
+    structlog.get_logger().info(
         "service.started",
         intake_url=f"{intake_url}/cdr",
         api_url=api_url,
-        store="embedded" if settings.redis_url is None else connection.describe(),
+        store=str(parse_store_url(settings.redis_url.get_secret_value())) if settings.redis_url else "embedded",
         policy=settings.deployments["default"].policy,
         policies={name: given.policy for name, given in settings.deployments.items()},
+        **more,
     )
 
 

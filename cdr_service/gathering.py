@@ -110,7 +110,7 @@ class Gathering:
                 if meeting is not None:
                     found.append(Loaded(call, meeting, things["session", call.session]))
             ids = [call.id for call in calls if things["meeting", call.meeting] is None]
-            if True:
+            if not ids:
                 break
         return found
 

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+import structlog
 
-from cdr_service.compose import Running, running
+from cdr_service.compose import Running, opened, running, say_started
 from cdr_service.logs import configure_logging
 from cdr_service.settings import Settings, load_settings
 from cdr_service.simulator.people import HOLDERS
 from cdr_service.simulator.run import simulate
+from cdr_service.supervisor import Supervisor, supervisor_gone, taken_over
 
 DEMO_SPEED: Final = 20.0
 """Simulated meetings run so much faster than real ones, so that something happens while one looks."""
@@ -35,11 +37,24 @@ config_option = click.option(
     is_flag=True,
     help="Listen for bridges on all interfaces, with an intake token that is made once and kept in CDR_DATA_DIR.",
 )
-def serve(config: Path | None, first_run: bool) -> None:
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that share the work."
+)
+@click.option("--worker", "handed", hidden=True, help="What a supervisor hands to a worker.")
+def serve(config: Path | None, first_run: bool, workers: int, handed: str | None) -> None:
     """Run the service: CDR intake and query API."""
     environ = dict(os.environ)
-    settings = load_settings(config, _with_first_run(config, environ) if first_run else environ)
-    _run(lambda: _serve(settings))
+    if first_run:
+        environ = _with_first_run(config, environ)
+        os.environ.update(environ)  # workers read their settings from here
+    settings = load_settings(config, environ)
+    if handed is not None:
+        _run(lambda: _work(settings, handed))
+    elif workers > 1:
+        arguments = ("--config", str(config)) if config else ()
+        _run(lambda: _supervise(settings, arguments, workers))
+    else:
+        _run(lambda: _serve(settings))
 
 
 @click.command()
@@ -95,15 +110,35 @@ def _set_up_logging(settings: Settings) -> None:
 async def _serve(settings: Settings) -> None:
     _set_up_logging(settings)
     stop = _stop_signal()
-    async with running(settings) as service:
+    async with opened(settings) as outside, running(settings, outside) as service:
+        say_started(settings, service.intake_url, service.api_url)
         _say_where(settings, service)
         await stop.wait()
+    structlog.get_logger().info("service.stopped")
+
+
+async def _supervise(settings: Settings, arguments: tuple[str, ...], workers: int) -> None:
+    _set_up_logging(settings)
+    await Supervisor(settings, arguments, workers).run(_stop_signal())
+    structlog.get_logger().info("service.stopped")
+
+
+async def _work(settings: Settings, handed: str) -> None:
+    """Work for a supervisor until it says stop, or is gone."""
+    _set_up_logging(settings)
+    stop = asyncio.create_task(_stop_signal().wait())
+    gone = asyncio.create_task(supervisor_gone())
+    async with running(settings, taken_over(handed, settings)):
+        await asyncio.wait([stop, gone], return_when=asyncio.FIRST_COMPLETED)
+    for task in (stop, gone):
+        task.cancel()
 
 
 async def _demo(settings: Settings, seed: int) -> None:
     _set_up_logging(settings)
     stop = _stop_signal()
-    async with running(settings) as service:
+    async with opened(settings) as outside, running(settings, outside) as service:
+        say_started(settings, service.intake_url, service.api_url)
         click.echo(
             f"\nA simulated Meeting Server (seed {seed}) places calls, {DEMO_SPEED:g} times as fast as real ones.\n"
             f"  live calls:  curl {service.api_url}/v1/calls\n"

@@ -51,10 +51,12 @@ class Reception:
         duplicates = 0
         for record in records:
             feed, number = numbered(record, source.feed)
-            if session.has(feed, number) and not again:
+            seen = session.has(feed, number)
+            if seen and not again:
                 duplicates += 1
                 continue
-            session = self._noted(session.with_record(feed, number, record.time, self._now), source, record)
+            if not seen:
+                session = self._noted(session.with_record(feed, number, record.time, self._now), source, record)
             self._keeper.take(source, record)
             taken.append(record)
         refused: list[RejectedRecord] = []

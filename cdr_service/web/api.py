@@ -39,7 +39,7 @@ def api_app(
     """Return the application of the API's port."""
     api = _Api(queries, collection, metrics)
     app = web.Application(
-        middlewares=[problems, api_door(settings.api_token, settings.api_bind)],  # type: ignore[list-item]  # aiohttp's decorator loses the parameter names
+        middlewares=[problems, api_door(settings.api_token, settings.api_bind)],
         client_max_size=BODY_BYTES_MAX,
     )
     app.add_routes(health_routes(health))

@@ -4,20 +4,19 @@ Tokens are compared in constant time, all of them at each request, so that the t
 """
 
 import hmac
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
 from pydantic import SecretStr
 
 from cdr_service.settings import Bind, DeploymentSettings
 from cdr_service.web.problems import problem
 
 Network = IPv4Network | IPv6Network
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 OPEN_PATHS: Final = frozenset({"/", "/docs", "/healthz", "/readyz"})
 """Paths of the API port that need no token: health, and pages that are empty shells without data."""
@@ -141,8 +140,7 @@ def _host(value: str) -> str:
 
 def _names(request: web.BaseRequest) -> tuple[str, str]:
     """Return the peer's address and what proxies say of whom they speak for, as text."""
-    forwarded = request.headers
-    return request.remote or "", ",".join(forwarded.getall("X-Forwarded-For", ()))
+    return request.remote or "", ",".join(request.headers.getall(hdrs.X_FORWARDED_FOR, ()))
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

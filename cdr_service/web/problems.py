@@ -1,11 +1,11 @@
 """What went wrong, in a form that programs read: `application/problem+json` (RFC 9457)."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
 import structlog
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
 from cdr_service.errors import BadRequest, Draining, NotFound, StoreUnavailable
 
@@ -22,9 +22,7 @@ def problem(status: int, title: str, detail: str, **extra: Any) -> web.Response:
 
 
 @web.middleware
-async def problems(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn whatever a handler raises into a problem. What is our own fault is logged once, and told without details."""
     try:
         return await handler(request)

@@ -108,7 +108,7 @@ async def listen(
         "read_bufsize": _READ_BYTES,
         "auto_decompress": decompress,
     }
-    url = _url(opened, secure=context is not None)
+    url = url_of(opened, secure=context is not None)
     accepting = await loop.create_server(
         lambda: _Gate(server, connections_max, options),
         sock=opened,
@@ -207,7 +207,8 @@ class _Connection(web.RequestHandler):
                 body.set_exception(error)
 
 
-def _url(opened: socket.socket, *, secure: bool) -> str:
+def url_of(opened: socket.socket, *, secure: bool) -> str:
+    """Return how the socket is reached from this machine, with the port that it really has."""
     host, port = opened.getsockname()[:2]
     return f"{'https' if secure else 'http'}://{Bind(host, port)}"
 

@@ -51,7 +51,9 @@ async def keep_renewed(
     context: ssl.SSLContext, files: TlsFiles, seconds_between_looks: float = SECONDS_BETWEEN_LOOKS
 ) -> NoReturn:
     """Watch the files and let the context use each new pair. One that cannot be used is logged, and the old stays."""
-    seen = files.stamp()
+    seen: tuple[object, ...] = ()
+    with suppress(OSError):
+        seen = files.stamp()
     while True:
         await asyncio.sleep(seconds_between_looks)
         with suppress(OSError):  # a file that is just being replaced

@@ -132,12 +132,16 @@ class Edge:
 
 @asynccontextmanager
 async def intake(
-    *, deployments: Mapping[str, Mapping[str, Any]] | None = None, seconds_to_send: float = 30.0, **options: Any
+    *,
+    deployments: Mapping[str, Mapping[str, Any]] | None = None,
+    seconds_to_send: float = 30.0,
+    bind: Bind = LOOPBACK,
+    **options: Any,
 ) -> AsyncIterator[Edge]:
     """Run an intake on a free port; `deployments` are the settings of each by name, `options` are those of `listen`."""
     settings = {name: DeploymentSettings(**given) for name, given in {"default": {}, **(deployments or {})}.items()}
     twins = {name: Twin() for name in settings}
     server = intake_server(twins, settings, seconds_to_send=seconds_to_send)
-    opened = open_socket(LOOPBACK, "CDR_INTAKE_BIND")
+    opened = open_socket(bind, "CDR_INTAKE_BIND")
     async with listen(server, opened, decompress=False, **options) as listener:
         yield Edge(listener.url, twins)

@@ -237,6 +237,21 @@ async def test_lists_of_several_deployments_are_merged(server: StoreServer) -> N
         assert refused.value.parameter == "deployment"
 
 
+async def test_one_call_in_two_deployments_is_two_calls(server: StoreServer) -> None:
+    """A Call Bridge that pushes to both is listed under both, also on pages of one."""
+    server.ask("FLUSHALL")
+    async with service_at(server.url, east=Options(), west=Options()) as service:
+        for name in ("east", "west"):
+            await service.post(Feed().document(call_start("c1"), call_start("c2")), to=name)
+        pages = await all_pages(lambda cursor: service.queries.calls(CallFilters(), 1, cursor))
+        assert [(call.id, call.deployment) for page in pages for call in page] == [
+            ("c2", "east"),
+            ("c2", "west"),
+            ("c1", "east"),
+            ("c1", "west"),
+        ]
+
+
 async def test_calls_are_selected_by_what_the_index_does_not_hold(service: Service) -> None:
     """License, holder, participant, name, space, tenant and meeting, each alone."""
     await service.post(

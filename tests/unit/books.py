@@ -29,6 +29,10 @@ class Parcel(NamedTuple):
     records: Sequence[Record]
     rejected: Sequence[RejectedRecord] = ()
 
+    def __repr__(self) -> str:
+        """Name the records, so that a failure can be read."""
+        return f"{self.source.session}{[record.order('').number for record in self.records]}"
+
 
 class Books:
     """Everything that was taken in, in memory."""

@@ -127,6 +127,19 @@ async def test_a_page_stops_after_so_many_entries_and_goes_on_from_there() -> No
     assert pages == 3
 
 
+async def test_a_page_that_stops_at_the_end_of_a_listing_goes_on_with_the_next() -> None:
+    """Wherever the bound falls, the entries of the listing behind it are not forgotten."""
+    for length in range(4950, 5010, 5):
+        wanted = Thing("east", Listing.ENDED, 0, "one")
+        lists = Lists([wanted, *(Thing("east", Listing.LIVE, time, "none") for time in range(length))], {"none": 0})
+        found, cursor, pages = [], None, 0
+        while pages == 0 or cursor:
+            page = await lists.page(10, cursor)
+            found += page.items
+            cursor, pages = page.next, pages + 1
+        assert found == [(wanted, 0)], length
+
+
 async def test_few_questions_are_asked_for_a_selective_page() -> None:
     """What is looked at together grows while nothing is selected."""
     lists = Lists([Thing("east", Listing.LIVE, time, "none") for time in range(2000)], {"none": 0})

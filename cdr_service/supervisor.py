@@ -1,0 +1,100 @@
+"""Several processes on one machine: a supervisor owns the sockets and the embedded store, workers do the work.
+
+The workers accept from the same two sockets, so a document goes to whichever is free; the store makes them one
+service. Nothing outlives the supervisor: each worker holds the reading end of a pipe whose other end only the
+supervisor has, so its end is noticed even after SIGKILL.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+
+from cdr_service.compose import Outside, opened, say_started
+from cdr_service.settings import Settings
+from cdr_service.web.server import url_of
+
+RESTART_SECONDS: Final = 1.0
+"""Between the end of a worker that nobody asked to end and the start of another."""
+GRACE_SECONDS: Final = 30.0
+"""How long workers may take to finish what is in flight."""
+
+
+def handed_over(outside: Outside) -> str:
+    """Return what a worker is to stand on, as an argument of its command line.
+
+    Only the embedded store is named, by a path; the URL of another may hold a password, and the worker reads it from
+    the same settings as its supervisor.
+    """
+    embedded = outside.store_url if outside.store_url.startswith("unix:") else ""
+    return f"{outside.intake.fileno()},{outside.api.fileno()},{embedded}"
+
+
+def taken_over(text: str, settings: Settings) -> Outside:
+    """Return what the supervisor handed over."""
+    intake, api, embedded = text.split(",", 2)
+    url = settings.redis_url.get_secret_value() if settings.redis_url else embedded
+    return Outside(socket.socket(fileno=int(intake)), socket.socket(fileno=int(api)), url)
+
+
+class Supervisor:
+    """Starts workers and keeps as many running as were asked for."""
+
+    def __init__(self, settings: Settings, arguments: Sequence[str], workers: int) -> None:
+        """`arguments` are those of the command line that a worker needs too, such as `--config`."""
+        self._settings = settings
+        self._arguments = arguments
+        self._workers = workers
+        self._log: Any = structlog.get_logger().bind()
+        self._processes: set[asyncio.subprocess.Process] = set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set; then let the workers finish, and end the store last."""
+        settings = self._settings
+        async with opened(settings) as outside:
+            tasks = [asyncio.create_task(self._keep_running(outside, stop)) for _ in range(self._workers)]
+            intake_url = url_of(outside.intake, secure=settings.intake_tls_cert is not None)
+            api_url = url_of(outside.api, secure=settings.api_tls_cert is not None)
+            say_started(settings, intake_url, api_url, workers=self._workers)
+            await stop.wait()
+            for process in list(self._processes):
+                process.terminate()
+            _, late = await asyncio.wait(tasks, timeout=GRACE_SECONDS)
+            for process in list(self._processes) if late else ():
+                process.kill()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep_running(self, outside: Outside, stop: asyncio.Event) -> None:
+        """Start a worker, and another when it ends before it should."""
+        while not stop.is_set():
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "cdr_service", "serve", *self._arguments, "--worker", handed_over(outside)),
+                stdin=asyncio.subprocess.PIPE,
+                pass_fds=(outside.intake.fileno(), outside.api.fileno()),
+            )
+            self._processes.add(process)
+            code = await process.wait()
+            self._processes.discard(process)
+            if not stop.is_set():
+                self._log.error("worker.ended", exit_code=code)
+                await asyncio.sleep(RESTART_SECONDS)
+
+
+async def supervisor_gone() -> None:
+    """Return when the supervisor of this worker is no more."""
+    ended = asyncio.get_running_loop().create_future()
+    descriptor = sys.stdin.fileno()
+
+    def look() -> None:
+        if not os.read(descriptor, 1) and not ended.done():
+            ended.set_result(None)
+
+    asyncio.get_running_loop().add_reader(descriptor, look)
+    try:
+        await ended
+    finally:
+        asyncio.get_running_loop().remove_reader(descriptor)

@@ -1,0 +1,380 @@
+"""Made-up record sets that are nastier than what a Meeting Server sends, and ways to deliver them."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any, Final, NamedTuple, TypeVar
+
+from hypothesis import strategies as st
+from msgspec.structs import asdict, replace
+
+from cdr_service.domain.bookkeeping import Source
+from cdr_service.domain.identity import Directory, User
+from cdr_service.domain.licensing import POLICIES
+from cdr_service.domain.records import (
+    CallEnd,
+    CallLegEnd,
+    CallLegStart,
+    CallLegUpdate,
+    CallStart,
+    OrderKey,
+    Record,
+    RecordingEnd,
+    RecordingStart,
+    StreamingEnd,
+    StreamingStart,
+)
+from cdr_service.domain.settling import Options
+from tests.unit.books import Parcel
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Record)
+
+EPOCH: Final = 1_767_600_000
+"""When the record sets begin, in seconds since 1970 UTC."""
+
+HOLDERS: Final = ("alice@example.com", "carol@example.com")
+PEOPLE: Final = (*HOLDERS, "bob@example.com", None)
+"""Who comes: two holders, a user without a license, a guest."""
+
+SPACES: Final = ("space-of-alice", "space-of-bob", "space-of-nobody")
+
+DIRECTORY: Final = Directory(
+    [
+        User("alice@example.com", holds_license=True, aliases=("1001",), spaces=("space-of-alice",)),
+        User("carol@example.com", holds_license=True),
+        User("bob@example.com", holds_license=False, spaces=("space-of-bob",)),
+    ]
+)
+
+
+class Sent(NamedTuple):
+    """A record, and where it came from."""
+
+    source: Source
+    record: Record
+
+    @property
+    def order(self) -> OrderKey:
+        """Its place among all records."""
+        return self.record.order(self.source.session)
+
+    def __repr__(self) -> str:
+        """Show what matters of it, so that a failure can be read."""
+        return f"{self.source.session}{_shown(self.record)}"
+
+
+def _shown(record: Record) -> str:
+    told = {name: value for name, value in asdict(record).items() if value not in (None, {}, False, 0)}
+    number, seconds = record.order("").number, told.pop("time") // 1000 - EPOCH
+    about = [f"{name}={told[name]!r}" for name in told if name not in ("type", "record_index", "correlator_index")]
+    return f"#{number}@{seconds} {record.type}({', '.join(about)})"
+
+
+class Writer:
+    """Writes the records of one session in order; a test gives the seconds and what happened."""
+
+    def __init__(self, session: str, call_bridge: str | None = None, feed: str = "", *, numbered: bool = True) -> None:
+        self.source = Source(session, call_bridge, feed)
+        self.numbered = numbered
+        self.sent: list[Sent] = []
+        self.next = 0
+
+    def write(self, kind: type[Record], seconds: int, *, missing: int = 0, **fields: Any) -> Sent:
+        """Write a record of a kind at so many seconds from the beginning."""
+        record = kind(
+            type=kind.__name__[0].lower() + kind.__name__[1:],
+            time=(EPOCH + seconds) * 1000,
+            correlator_index=self.next if self.numbered else None,
+            record_index=self.next + 1,
+            missing=missing,
+            **fields,
+        )
+        self.next += 1
+        self.sent.append(Sent(self.source, record))
+        return self.sent[-1]
+
+
+def in_order(sent: Iterable[Sent]) -> list[Sent]:
+    """Return records in the order (time, session, correlatorIndex)."""
+    return sorted(sent, key=lambda one: one.order)
+
+
+def person(who: str | None, *, sip: bool = False) -> dict[str, Any]:
+    """Return what callLegStart says of somebody."""
+    if who is None:
+        return {"remote_party": "guest123@example.com", "leg_type": "acano", "guest": True}
+    if sip:
+        return {"remote_party": f"sip:{who.upper()}:5061", "leg_type": "sip"}
+    return {"remote_party": who, "leg_type": "acano", "sub_type": "webApp"}
+
+
+class _Leg(NamedTuple):
+    id: str
+    writer: int
+    call: str | None
+    lync: str | None
+
+
+class _Walk:
+    """A walk through what may happen on some Call Bridges, drawn step by step."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self.draw = draw
+        self.seconds = 0
+        self.naming = self.pick(("cluster", "cluster", "feed", "none"))
+        self.numbered = self.pick((True, True, True, False))
+        self.current: list[int] = []
+        """The session that runs on each bridge."""
+        self.writers: list[Writer] = []
+        for bridge in range(self.pick((1, 2, 2, 3))):
+            self.current.append(bridge)
+            self.new_session(bridge)
+        self.meetings = [
+            {"call_correlator": f"meeting-{number}", "cospace": self.pick(SPACES), "call_type": self.pick(TYPES)}
+            for number in range(self.pick((1, 2, 3)))
+        ]
+        self.calls: dict[tuple[int, int], str] = {}
+        """Calls that go on, by session and meeting."""
+        self.call_of: dict[str, int] = {}
+        """The session of every call."""
+        self.open: list[_Leg] = []
+        self.ended: list[str] = []
+        self.recordings: list[tuple[int, str, bool]] = []
+        self.count = 0
+
+    def pick(self, values: Sequence[T]) -> T:
+        return self.draw(st.sampled_from(values))
+
+    def id(self, kind: str) -> str:
+        self.count += 1
+        return f"{kind}-{self.count}"
+
+    def new_session(self, bridge: int) -> None:
+        self.current[bridge] = len(self.writers)
+        self.writers.append(
+            Writer(
+                f"session-{len(self.writers)}",
+                f"bridge-{bridge}" if self.naming == "cluster" else None,
+                f"bridge-{bridge}" if self.naming == "feed" else "",
+                numbered=self.numbered,
+            )
+        )
+
+    def write(self, writer: int, kind: type[Record], **fields: Any) -> None:
+        lost = self.writers[writer].sent and self.pick((False,) * 12 + (True,))
+        missing = self.pick((0,) * 9 + (1, 2))
+        self.writers[writer].write(kind, self.seconds, missing=missing, **fields)
+        if lost:
+            self.writers[writer].sent.pop()
+
+    def step(self) -> None:
+        self.seconds += self.pick((0, 0, 0, 1, 1, 2, 9, 400))
+        act = self.pick(ACTS)
+        writer = self.current[self.pick(range(len(self.current)))]
+        if act == "restart":
+            self.seconds += 1
+            self.new_session(self.current.index(writer))
+        elif act == "call":
+            self.call(writer, self.pick(range(len(self.meetings))))
+        elif act == "leg":
+            self.leg(writer)
+        elif act == "recording":
+            self.recording(writer)
+        elif act == "end call" and self.calls:
+            key = self.pick(sorted(self.calls))
+            self.write(key[0], CallEnd, call=self.calls.pop(key), legs_completed=1)
+        elif act == "end recording" and self.recordings:
+            ending = self.pick(self.recordings)
+            self.recordings.remove(ending)
+            kind, field = (StreamingEnd, "streaming") if ending[2] else (RecordingEnd, "recording")
+            self.write(ending[0], kind, **{field: ending[1]})
+        elif self.open:
+            leg = self.pick(self.open)
+            self.end_leg(leg) if act == "end leg" else self.update(leg)
+
+    def call(self, writer: int, meeting: int) -> str:
+        key = (writer, meeting)
+        if key not in self.calls:
+            self.calls[key] = self.id("call")
+            self.call_of[self.calls[key]] = writer
+            self.write(writer, CallStart, call=self.calls[key], name="A meeting", **self.meetings[meeting])
+        return self.calls[key]
+
+    def some_call(self, writer: int) -> str | None:
+        """Return a call of the session, perhaps one that has ended; None where there is none."""
+        calls = [call for call, of in self.call_of.items() if of == writer]
+        going_on = [call for (of, _), call in self.calls.items() if of == writer]
+        return self.pick([*calls, *going_on, *going_on]) if calls else None
+
+    def leg(self, writer: int) -> None:
+        who, id_ = self.pick(PEOPLE), self.id("leg")
+        call = self.pick((True, True, False)) and self.some_call(writer) or None
+        fields = person(who, sip=self.pick((False, True)))
+        role = self.pick((None,) * 8 + ("recording", "streaming", "link", "lync", "lync", "moved", "moved"))
+        lync = None
+        if role in ("recording", "streaming"):
+            fields = {"remote_party": "recorder.example.com", "leg_type": "sip", role: True}
+        elif role == "link":
+            fields["sub_type"] = "distributionLink"
+        elif role == "lync":
+            lync = self.pick(("group-1", "group-2"))
+            fields |= {"sub_type": "lync", "leg_type": "sip", "group_id": self.pick((lync, None))}
+        elif role == "moved" and (legs := [*self.ended, *(leg.id for leg in self.open)]):
+            fields["moved_from"] = self.pick(legs)
+        fields["direction"] = self.pick(("incoming", "incoming", "outgoing"))
+        fields["ivr"] = call is None and self.pick((False, True))
+        self.open.append(_Leg(id_, writer, call, lync))
+        self.write(writer, CallLegStart, leg=id_, call=call, **fields)
+
+    def update(self, leg: _Leg) -> None:
+        call = self.some_call(leg.writer) if leg.call is None or self.pick((False,) * 5 + (True,)) else leg.call
+        fields = self.pick(UPDATES)
+        if fields.get("ivr"):
+            call = None
+        self.open[self.open.index(leg)] = leg._replace(call=call or leg.call)
+        tag = self.pick((None, None, None, "1001"))
+        self.write(leg.writer, CallLegUpdate, leg=leg.id, call=call, group_id=leg.lync, cdr_tag=tag, **fields)
+
+    def end_leg(self, leg: _Leg) -> None:
+        self.open.remove(leg)
+        self.ended.append(leg.id)
+        reason = self.pick(("remoteTeardown", "callMoved", "callMoved", "remoteBusy"))
+        duration, activated = self.pick((0, 1, 10)), self.pick((None, None, 0, 3))
+        self.write(
+            leg.writer,
+            CallLegEnd,
+            leg=leg.id,
+            reason=reason,
+            duration_seconds=duration,
+            activated_duration=activated,
+        )
+
+    def recording(self, writer: int) -> None:
+        streaming, id_ = self.pick((False, True)), self.id("recording")
+        self.recordings.append((writer, id_, streaming))
+        kind, field = (StreamingStart, "streaming") if streaming else (RecordingStart, "recording")
+        self.write(writer, kind, **{field: id_, "call": self.some_call(writer)})
+
+
+TYPES: Final = ("coSpace", "coSpace", "coSpace", "adHoc", "forwarding")
+ACTS: Final = (
+    *("call", "call", "leg", "leg", "leg", "leg", "update", "update", "update", "update", "update"),
+    *("end leg", "end leg", "end leg", "end call", "recording", "end recording", "restart"),
+)
+UPDATES: Final = (
+    {"state": "connected", "deactivated": False},
+    {"state": "connected", "deactivated": False},
+    {"state": "connected", "deactivated": False},
+    {"state": "connected", "deactivated": True},
+    {"state": "connected", "ivr": True},
+    {"deactivated": False},
+    {},
+)
+
+
+@st.composite
+def record_sets(draw: st.DrawFn, *, most: int = 40) -> list[Sent]:
+    """Draw a record set, in order: several bridges that restart, moves, lobbies, lost records, and worse."""
+    walk = _Walk(draw)
+    for _ in range(draw(st.integers(3, most))):
+        walk.step()
+    return in_order(sent for writer in walk.writers for sent in writer.sent)
+
+
+@st.composite
+def contentions(draw: st.DrawFn, *, most: int = 40) -> list[Sent]:
+    """Draw a record set in which a few holders come to many meetings at a time; nothing is lost, all of it ends."""
+    pick = lambda values: draw(st.sampled_from(values))  # noqa: E731 - a name for what every line below does
+    writers = [Writer(f"session-{number}", f"bridge-{number}") for number in range(pick((1, 2)))]
+    spaces = [pick(SPACES) for _ in range(pick((3, 4, 6)))]
+    legs: list[tuple[int, int, str]] = []
+    calls: dict[tuple[int, int], str] = {}
+    seconds = count = 0
+    for _ in range(draw(st.integers(3, most))):
+        seconds += pick((0, 0, 1, 1, 7))
+        if legs and pick((False, False, True)):
+            writer, meeting, leg = pick(legs)
+            legs.remove((writer, meeting, leg))
+            writers[writer].write(CallLegEnd, seconds, leg=leg, reason="remoteTeardown")
+            if not any(other[:2] == (writer, meeting) for other in legs) and pick((False, True)):
+                writers[writer].write(CallEnd, seconds, call=calls.pop((writer, meeting)))
+            continue
+        writer, meeting = pick(range(len(writers))), pick(range(len(spaces)))
+        count += 1
+        if (writer, meeting) not in calls:
+            calls[writer, meeting] = f"call-{count}"
+            about = {"call_correlator": f"meeting-{meeting}", "cospace": spaces[meeting], "call_type": "coSpace"}
+            writers[writer].write(CallStart, seconds, call=calls[writer, meeting], **about)
+        legs.append((writer, meeting, f"leg-{count}"))
+        who = person(pick(PEOPLE))
+        call = calls[writer, meeting]
+        writers[writer].write(CallLegStart, seconds, leg=f"leg-{count}", call=call, direction="incoming", **who)
+    if pick((False, True)):
+        for (writer, _), call in calls.items():
+            writers[writer].write(CallEnd, seconds + 1, call=call)
+    return in_order(sent for writer in writers for sent in writer.sent)
+
+
+options: Final = st.builds(
+    Options,
+    policy=st.sampled_from(("join", "owner")),
+    join_sticky=st.sampled_from((True, True, False)),
+    pmp_calls_per_user=st.sampled_from((1, 2)),
+    spill_back=st.booleans(),
+    policies=st.just(POLICIES),
+)
+
+Batches = list[list[Parcel]]
+
+
+@st.composite
+def deliveries(draw: st.DrawFn, sent: Sequence[Sent]) -> Batches:
+    """Draw a way to deliver records: shuffled, repeated, over two feeds, as documents in batches."""
+    number = len(sent)
+    way = draw(st.sampled_from(("in order", "a little out of order", "two feeds", "any order")))
+    copies = list(enumerate(sent))
+    if way == "any order":
+        copies = [copies[place] for place in draw(st.permutations(range(number)))]
+    elif way == "a little out of order":
+        late = draw(st.lists(st.sampled_from((0, 0, 0, 0, 1, 3, 10)), min_size=number, max_size=number))
+        copies.sort(key=lambda copy: (copy[0] + late[copy[0]], -copy[0]))
+    elif way == "two feeds":
+        behind = draw(st.integers(0, number))
+        feeds = [(place + lag, lag, copy) for lag in (0, behind) for place, copy in enumerate(copies)]
+        copies = [copy for _, _, copy in sorted(feeds, key=lambda one: one[:2])]
+    if copies:
+        copies += draw(st.lists(st.sampled_from(copies), max_size=3))
+    return _packed(draw, [one for _, one in copies])
+
+
+def _packed(draw: st.DrawFn, sent: Sequence[Sent]) -> Batches:
+    """Put records into documents, each of one session, and documents into batches."""
+    breaks = draw(st.lists(st.sampled_from("dddb-"), min_size=len(sent), max_size=len(sent)))
+    batches: Batches = [[]]
+    document: list[Record] = []
+    source: Source | None = None
+    for one, broken in zip(sent, breaks, strict=True):
+        if document and source and (one.source != source or broken != "-"):
+            batches[-1].append(Parcel(source, document))
+            document = []
+            if broken == "b":
+                batches.append([])
+        source = one.source
+        document = [*document, one.record]
+    if document and source:
+        batches[-1].append(Parcel(source, document))
+    return [batch for batch in batches if batch]
+
+
+def renumbered(sent: Iterable[Sent], feed_starts: int) -> list[Sent]:
+    """Return records as another receiver sees them: with its own recordIndex."""
+    return [
+        Sent(one.source, replace(one.record, record_index=(one.record.record_index or 0) + feed_starts))
+        for one in sent
+    ]
+
+
+def by_session(sent: Iterable[Sent]) -> dict[str, list[Sent]]:
+    """Return records by their session."""
+    ordered = sorted(sent, key=lambda one: one.source.session)
+    return {session: list(found) for session, found in groupby(ordered, key=lambda one: one.source.session)}
