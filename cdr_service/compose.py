@@ -119,7 +119,7 @@ class StoreHealth:
         """Ask the store, within about a second."""
         try:
             async with asyncio.timeout(READY_SECONDS):
-                await self._connection.execute("PING")
+                await self._connection.ping()
                 if time.monotonic() - self._asked > SAFETY_SECONDS or not self._asked:
                     self._unsafe = tuple(await self._connection.safety())
                     self._asked = time.monotonic()

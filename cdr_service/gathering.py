@@ -8,6 +8,7 @@ from cdr_service.domain.completeness import complete, known_losses
 from cdr_service.domain.filters import CallMatch, SwitchMatch
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.pages import Listing, Place
+from cdr_service.domain.records import OrderKey
 from cdr_service.domain.sessions import Session
 from cdr_service.domain.showing import Known, Scope, standing_of, switch_view
 from cdr_service.domain.views import SwitchView
@@ -45,8 +46,8 @@ class Reads(Protocol):
         """Return the ids of the legs that were ever on each of the calls."""
         ...
 
-    def switch(self, place: Place) -> tuple[str, str, int]:
-        """Return the meeting that an entry of the list of switches names, and session and number of the record."""
+    def switch(self, place: Place) -> tuple[str, OrderKey]:
+        """Return the meeting that an entry of the list of switches names, and where in its timeline."""
         ...
 
     async def usage(self, deployment: str) -> Mapping[str, int]:
@@ -144,15 +145,15 @@ class Gathering:
     ) -> dict[Entry, list[SwitchView]]:
         """Return for each entry the selected changes that its record made."""
         named = {entry: self._reads.switch(entry.place) for entry in entries}
-        wanted = {meeting for meeting, _, _ in named.values() if match.meeting(meeting)}
+        wanted = {meeting for meeting, _ in named.values() if match.meeting(meeting)}
         meetings = {m.id: m for m in await self.things(scope.deployment, Meeting, wanted)}
         selected = {
             entry: [
                 transition
                 for transition in standing_of(meetings[meeting], scope.policy).transitions
-                if (transition.at.session, transition.at.number) == (session, number) and match.transition(transition)
+                if transition.at == at and match.transition(transition)
             ]
-            for entry, (meeting, session, number) in named.items()
+            for entry, (meeting, at) in named.items()
             if meeting in meetings
         }
         shown = {named[entry][0] for entry, transitions in selected.items() if transitions}

@@ -16,8 +16,10 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from cdr_service.domain.bookkeeping import Bookkeeper
+from cdr_service.domain.calls import Call
 from cdr_service.domain.commit import Commit, DeadLetter, Document, Snapshot, dead_letter
 from cdr_service.domain.events import Event
+from cdr_service.domain.legs import Leg
 from cdr_service.domain.reception import Received, Reception
 from cdr_service.domain.records import (
     Batch,
@@ -231,6 +233,8 @@ class Intake:
         """Work out what the documents change, loading what that needs."""
         snapshot, now = Snapshot(), self._clock()
         await self._store.load(self.deployment.name, snapshot, _named(part))
+        await self._store.load(self.deployment.name, snapshot, _behind(snapshot, "leg"))
+        await self._store.load(self.deployment.name, snapshot, _behind(snapshot, "call"))
         token = secrets.token_hex(8)
         while True:
             ids = (f"{token}-{number}" for number in count())
@@ -329,7 +333,9 @@ def _named(parts: Iterable[_Part]) -> set[Key]:
             keys.add(("session", batch.session))
         for record in part.records:
             match record:
-                case CallStart(call=call) | CallEnd(call=call):
+                case CallStart(call=call):
+                    keys |= {("call", call), ("meeting", record.call_correlator or call)}
+                case CallEnd(call=call):
                     keys.add(("call", call))
                 case CallLegStart(leg=leg, call=named) | CallLegUpdate(leg=leg, call=named):
                     keys.add(("leg", leg))
@@ -344,6 +350,21 @@ def _named(parts: Iterable[_Part]) -> set[Key]:
                 case _:
                     pass
     return keys
+
+
+def _behind(snapshot: Snapshot, kind: str) -> set[Key]:
+    """Return the keys of what loaded legs (or calls) belong to, so that they are loaded in one go."""
+    keys: set[Key] = set()
+    for key, thing in snapshot.things.items():
+        if key[0] != kind:
+            continue
+        if isinstance(thing, Leg):
+            keys |= {("call", call) for call in thing.calls}
+        elif isinstance(thing, Call):
+            keys.add(("meeting", thing.meeting))
+        elif kind == "call":
+            keys.add(("meeting", key[1]))  # a call that nobody knows is at first a meeting of its own
+    return keys - snapshot.things.keys()
 
 
 def _rejected(letter: DeadLetter, now: int, event_id: str) -> Event:

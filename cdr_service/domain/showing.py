@@ -1,7 +1,7 @@
 """How what is known becomes what the query API shows (`views`)."""
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec.structs import asdict
 
@@ -29,6 +29,8 @@ from cdr_service.domain.views import (
     rfc3339,
 )
 
+_NOWHERE: Final = Standing()
+
 
 class Scope(NamedTuple):
     """The deployment that something is shown for, and its policies."""
@@ -51,7 +53,7 @@ class Known(NamedTuple):
 
 def standing_of(meeting: Meeting, policy: str) -> Standing:
     """Return where a meeting stands under a policy; one that nobody was ever in stands nowhere."""
-    return meeting.timeline.standings.get(policy, Standing())
+    return meeting.timeline.standings.get(policy, _NOWHERE)
 
 
 def call_summary(scope: Scope, known: Known) -> CallSummary:

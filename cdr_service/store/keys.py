@@ -35,7 +35,7 @@ class Keys:
         self.expiring = self.prefix + "expiring"
         """Sorted set of ended calls by when their end was received: retention counts from there."""
         self.switches = self.prefix + "switches"
-        """Sorted set of `meeting|session|number` by the time of a transition from one license to another."""
+        """Sorted set of `meeting|time|session|number` by the time of a transition from one license to another."""
         self.usage = self.prefix + "usage"
         """Hash of what is in use now; a field that falls to 0 is removed."""
         self.bridges = self.prefix + "bridges"

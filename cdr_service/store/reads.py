@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from cdr_service.domain.pages import Listing, Place
+from cdr_service.domain.records import OrderKey
 from cdr_service.domain.workspace import LEGS_OF, Key
 from cdr_service.store.codec import decode
 from cdr_service.store.connection import Connection
@@ -77,10 +78,10 @@ class RedisReads:
         answers = await self._pipeline(("SMEMBERS", names.thing((LEGS_OF, call))) for call in calls)
         return [[member.decode() for member in answer] for answer in answers]
 
-    def switch(self, place: Place) -> tuple[str, str, int]:
-        """Return what an entry of the list of switches names: the meeting, and session and number of the record."""
-        meeting, session, number = place.id.rsplit("|", 2)
-        return meeting, session, int(number)
+    def switch(self, place: Place) -> tuple[str, OrderKey]:
+        """Return what an entry of the list of switches names: the meeting, and where in its timeline."""
+        meeting, time, session, number = place.id.rsplit("|", 3)
+        return meeting, OrderKey(int(time), session, int(number))
 
     async def usage(self, deployment: str) -> Mapping[str, int]:
         """Return the counts of what is in use now; one that is 0 is left out."""

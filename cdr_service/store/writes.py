@@ -129,7 +129,7 @@ def _call_indexes(keys: Keys, before: Call | None, after: Call | None, received:
 
 def switch_member(meeting: str, transition: Transition) -> str:
     """Return the entry of a transition in the list of switches."""
-    return f"{meeting}|{transition.at.session}|{transition.at.number}"
+    return f"{meeting}|{transition.at.time}|{transition.at.session}|{transition.at.number}"
 
 
 def _switches(keys: Keys, before: Meeting | None, after: Meeting | None, policy: str) -> Iterator[Command]:

@@ -43,6 +43,8 @@ def filters(request: web.Request, kind: type[T], *also: str) -> T:
         if name not in fields:
             continue
         field = fields[name].name
+        if text in ("SMP ", "PMP "):
+            text = text.replace(" ", "+")  # noqa: PLW2901 - a plus sign that was not escaped reads as a space
         if name in TIMES:
             values[field] = _milliseconds(name, text)
             continue
