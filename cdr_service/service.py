@@ -41,7 +41,8 @@ from cdr_service.errors import Draining, StoreConflict, StoreUnavailable
 
 RECORDS_PER_COMMIT: Final = 500
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Documents that wait for the store may take so much memory; beyond it the sender is asked to come again."""
+"""Documents that wait for the store may take so much memory, or be a single larger one; beyond it the sender is asked
+to come again."""
 CONFLICTS_MAX: Final = 50
 """A commit is worked out anew so often before the sender is asked to come again."""
 
@@ -132,7 +133,7 @@ class Intake:
         again is safe in either case.
         """
         size = len(document.body)
-        if self._waiting_bytes + size > WAITING_BYTES_MAX:
+        if self._waiting_bytes and self._waiting_bytes + size > WAITING_BYTES_MAX:
             raise StoreUnavailable("too many documents wait for the store")
         self._waiting_bytes += size
         try:
