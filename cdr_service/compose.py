@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -113,6 +114,7 @@ class StoreHealth:
         self._connection = connection
         self._unsafe: tuple[str, ...] = ()
         self._asked = 0.0
+        self._log = structlog.get_logger().bind()
         self.draining = False
 
     async def ready(self) -> Readiness:
@@ -121,11 +123,19 @@ class StoreHealth:
             async with asyncio.timeout(READY_SECONDS):
                 await self._connection.ping()
                 if time.monotonic() - self._asked > SAFETY_SECONDS or not self._asked:
-                    self._unsafe = tuple(await self._connection.safety())
-                    self._asked = time.monotonic()
+                    await self._look()
         except (StoreUnavailable, TimeoutError):
             return Readiness(ok=False, draining=self.draining, store=False, unsafe=self._unsafe)
         return Readiness(ok=not self.draining, draining=self.draining, store=True, unsafe=self._unsafe)
+
+    async def _look(self) -> None:
+        """Ask what is unsafe about the store, and log what was not known of it."""
+        found = tuple(await self._connection.safety())
+        self._asked = time.monotonic()
+        for sentence in found:
+            if sentence not in self._unsafe:
+                self._log.warning("store.unsafe", reason=sentence)
+        self._unsafe = found
 
 
 class Outside(NamedTuple):
@@ -158,19 +168,19 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
         metrics = Metrics()
         reporter = Reporter(metrics)
         process = secrets.token_hex(8)
-        store = RedisStore(connection, {name: _written(d) for name, d in settings.deployments.items()}, process)
+        store = RedisStore(connection, {name: written(d) for name, d in settings.deployments.items()}, process)
         health = StoreHealth(connection)
         intakes: dict[str, Intake] = {}
         queried: list[Queried] = []
         for name, given in settings.deployments.items():
             deployment = Deployment(name=name, options=options_of(given))
             intake = Intake(deployment, store, reporter, now)
-            upkeep = Upkeep(connection, name, process)
+            upkeep = Upkeep(connection, name, process, partial(store.generation, name))
             intakes[name] = await stack.enter_async_context(intake.running())
             holders = HoldersFile(given)
             queried.append(_queried(deployment, given, holders))
             caretaker = Caretaker(intake, upkeep, reporter, holders.read, _spans(given))
-            await stack.enter_async_context(_cared_for(caretaker, upkeep, log))
+            await stack.enter_async_context(_cared_for(caretaker, upkeep, reporter, name))
         reads = RedisCollection(connection)
         queries = Queries(queried, reads, now)
         api = api_app(settings, queries, Collection(reads, intakes, now), health, metrics)
@@ -181,19 +191,19 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
         await _warn(log, settings, health)
         yield Running(port.url, api_port.url)
         health.draining = True
-        for intake in intakes.values():
-            intake.drain()
+        # The ports still answer meanwhile: new documents are refused, and the service is not ready.
+        await asyncio.gather(*(intake.drain() for intake in intakes.values()))
 
 
 @asynccontextmanager
-async def _cared_for(caretaker: Caretaker, upkeep: Upkeep, log: Any) -> AsyncIterator[None]:
+async def _cared_for(caretaker: Caretaker, upkeep: Upkeep, reporter: Reporter, deployment: str) -> AsyncIterator[None]:
     """Look after a deployment while the context lasts; the directory is there before the first document comes."""
     try:
         await upkeep.check_layout()
         await caretaker.round()
     except StoreUnavailable as problem:
         # Nothing is lost by it: the bridges keep their records until the store answers.
-        log.warning("store.unavailable", reason=str(problem))
+        reporter.unavailable(deployment, problem)
     task = asyncio.create_task(caretaker.run())
     try:
         yield
@@ -214,8 +224,7 @@ async def _warn(log: Any, settings: Settings, health: StoreHealth) -> None:
             log.warning(
                 "intake.open", deployment=name, reason="anybody who reaches the port may push (CDR_INTAKE_OPEN)"
             )
-    for sentence in (await health.ready()).unsafe:
-        log.warning("store.unsafe", reason=sentence)
+    await health.ready()
 
 
 def say_started(settings: Settings, intake_url: str, api_url: str, **more: Any) -> None:
@@ -241,7 +250,8 @@ def _queried(deployment: Deployment, settings: DeploymentSettings, holders: Hold
     )
 
 
-def _written(settings: DeploymentSettings) -> Written:
+def written(settings: DeploymentSettings) -> Written:
+    """Return what the writing for a deployment depends on."""
     return Written(options_of(settings).policy, Bounds(settings.event_max, settings.dead_letter_max))
 
 

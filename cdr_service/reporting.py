@@ -27,15 +27,19 @@ class Reporter:
         for event in commit.events:
             self.print(announcement(event, deployment, commit.received))
         self._metrics.committed(deployment, commit, received)
-        if deployment in self._unavailable:
-            self._unavailable.discard(deployment)
-            self._log.info("store.restored", deployment=deployment)
+        self.available(deployment)
 
     def print(self, told: dict[str, Any]) -> None:
         """Print the object of an event, as it is in the event stream."""
         members = {name: value for name, value in told.items() if name not in _HEAD}
         write = self._log.warning if told["level"] == "warning" else self._log.info
         write(told["event"], **members)
+
+    def available(self, deployment: str) -> None:
+        """Hear that the store did what was asked; say so where it had been unavailable."""
+        if deployment in self._unavailable:
+            self._unavailable.discard(deployment)
+            self._log.info("store.restored", deployment=deployment)
 
     def unavailable(self, deployment: str, problem: StoreUnavailable) -> None:
         """Say that the store is unavailable, once until it answers again."""

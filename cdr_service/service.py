@@ -115,15 +115,15 @@ class Intake:
         try:
             yield self
         finally:
-            self.drain()
-            await self._queue.join()
+            await self.drain()
             worker.cancel()
             with suppress(asyncio.CancelledError):
                 await worker
 
-    def drain(self) -> None:
-        """Refuse new documents from now on."""
+    async def drain(self) -> None:
+        """Refuse new documents from now on, and wait until those that came before are answered."""
         self._draining = True
+        await self._queue.join()
 
     async def receive(self, document: Document, *, again: bool = False) -> None:
         """Take in a document; when this returns, it is committed.
@@ -162,16 +162,25 @@ class Intake:
             while not self._queue.empty() and records < RECORDS_PER_COMMIT:
                 group.append(self._queue.get_nowait())
                 records += _records(group[-1])
-            await self._take(group)
+            try:
+                await self._take(group)
+            except StoreUnavailable as problem:
+                # Those behind would wait in vain as well, one time-out after the other.
+                while not self._queue.empty():
+                    group.append(self._queue.get_nowait())
+                self._refuse(group, problem)
             for _ in group:
                 self._queue.task_done()
 
     async def _take(self, group: list[_Waiting]) -> None:
-        """Commit a group of documents and tell those who wait; one that breaks the group is taken alone."""
+        """Commit a group of documents and tell those who wait; one that breaks the group is taken alone.
+
+        Raises StoreUnavailable; who was told nothing by then is to come again.
+        """
         try:
             await self._commit(group)
-        except StoreUnavailable as problem:
-            self._refuse(group, problem)
+        except StoreUnavailable:
+            raise
         except Exception as problem:  # noqa: BLE001 - whatever is wrong with us, a bridge must not be blocked by it
             if len(group) == 1:
                 await self._keep_failed(group[0], problem)
@@ -206,8 +215,8 @@ class Intake:
         )
         try:
             await self._store.commit(self.deployment.name, commit)
-        except StoreUnavailable as unavailable:
-            self._refuse([waiting], unavailable)
+        except StoreUnavailable:
+            raise
         except Exception as worse:  # noqa: BLE001 - nothing was kept, so nothing may be acknowledged
             self._refuse([waiting], StoreUnavailable(f"the store refused a dead letter ({type(worse).__name__})"))
         else:
@@ -219,8 +228,10 @@ class Intake:
         for part in _parts(group):
             for _ in range(CONFLICTS_MAX):
                 commit, received = await self._work_out(part)
-                if commit.empty:
-                    break
+                if commit.empty and not received:
+                    break  # a task that found nothing to do
+                # What was seen before is committed too, though nothing is written: it checks that the store still has
+                # the marks, which those that we remember may have outlived in a failover.
                 try:
                     await self._store.commit(self.deployment.name, commit)
                 except StoreConflict:
@@ -338,19 +349,23 @@ def _named(parts: Iterable[_Part]) -> set[Key]:
                     keys |= {("call", call), ("meeting", record.call_correlator or call)}
                 case CallEnd(call=call):
                     keys.add(("call", call))
-                case CallLegStart(leg=leg, call=named) | CallLegUpdate(leg=leg, call=named):
-                    keys.add(("leg", leg))
-                    if named:
-                        keys.add(("call", named))
+                case CallLegStart(leg=leg, call=named, moved_from=moved_from):
+                    keys |= {("leg", leg), *_optional("call", named), *_optional("leg", moved_from)}
+                case CallLegUpdate(leg=leg, call=named):
+                    keys |= {("leg", leg), *_optional("call", named)}
                 case CallLegEnd(leg=leg):
                     keys.add(("leg", leg))
-                case RecordingStart(recording=id_) | RecordingEnd(recording=id_):
-                    keys.add(("recording", id_))
-                case StreamingStart(streaming=id_) | StreamingEnd(streaming=id_):
+                case RecordingStart(recording=id_, call=named) | StreamingStart(streaming=id_, call=named):
+                    keys |= {("recording", id_), *_optional("call", named)}
+                case RecordingEnd(recording=id_) | StreamingEnd(streaming=id_):
                     keys.add(("recording", id_))
                 case _:
                     pass
     return keys
+
+
+def _optional(kind: str, id_: str | None) -> set[Key]:
+    return {(kind, id_)} if id_ else set()
 
 
 def _behind(snapshot: Snapshot, kind: str) -> set[Key]:

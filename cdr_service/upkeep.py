@@ -15,7 +15,7 @@ import structlog
 from cdr_service.domain.bookkeeping import Bookkeeper
 from cdr_service.domain.identity import Directory
 from cdr_service.domain.records import OrderKey
-from cdr_service.domain.upkeep import close_stale, conclude_losses, forget_call, forget_leg
+from cdr_service.domain.upkeep import close_stale, conclude_losses, forget_call, forget_loose
 from cdr_service.domain.workspace import Workspace
 from cdr_service.errors import Draining, StoreUnavailable
 from cdr_service.reporting import Reporter
@@ -29,7 +29,7 @@ LIFE_SECONDS: Final = 15
 SETTLE_SECONDS: Final = 60
 """A gap in a session's records that no feed has filled for so long is a loss."""
 LOOSE_HOURS: Final = 24
-"""Legs that never got a call are kept aside so long (as Mividas Core does, `docs/cdr.md`)."""
+"""Legs that never got a call are kept aside so long at most (as Mividas Core does, `docs/cdr.md`)."""
 _HOUR: Final = 3_600_000
 _DAY: Final = 24 * _HOUR
 
@@ -62,12 +62,14 @@ class Caretaker:
         self._spans = spans
         self._log = structlog.get_logger().bind(deployment=intake.deployment.name)
         self._looked_up = False
+        self._held = 0.0
 
     async def run(self) -> None:
         """Look after the deployment until cancelled."""
         while True:
             try:
                 await self.round()
+                self._reporter.available(self._intake.deployment.name)
             except StoreUnavailable as problem:
                 self._reporter.unavailable(self._intake.deployment.name, problem)
             except Draining:
@@ -78,19 +80,24 @@ class Caretaker:
 
     async def round(self) -> None:
         """Do what is due now."""
-        await self._upkeep.show_life(LIFE_SECONDS)
-        if not await self._upkeep.lease("upkeep", LEASE_SECONDS):
+        directory = await asyncio.to_thread(self._read_directory)
+        if not await self._hold():
             return
-        await self.sync_directory()
+        await self._sync(directory)
         await self._print_for_the_dead()
         now = time.time_ns() // 1_000_000
         await self._conclude(now)
         await self._each(await self._upkeep.silent_calls(now - _ms(self._spans.stale_call_hours, _HOUR)), close_stale)
         await self._retain(now)
 
-    async def sync_directory(self) -> None:
-        """Make the directory's source the one that all decide by, and decide live calls anew where it changed."""
-        directory = await asyncio.to_thread(self._read_directory)
+    async def _hold(self) -> bool:
+        """Say that this process lives; return whether it has the lease."""
+        self._held = time.monotonic()
+        await self._upkeep.show_life(LIFE_SECONDS)
+        return await self._upkeep.lease("upkeep", LEASE_SECONDS)
+
+    async def _sync(self, directory: Directory | None) -> None:
+        """Make this directory the one that all decide by, and decide live calls anew where it changed."""
         if directory is None:
             return
         stored = await self._upkeep.directory()
@@ -108,10 +115,10 @@ class Caretaker:
         self._looked_up = True
 
     async def _print_for_the_dead(self) -> None:
-        async for process, events in self._upkeep.unprinted():
+        async for printer, events in self._upkeep.unprinted():
             for told in events:
                 self._reporter.print(told)
-            await self._upkeep.forget_printer(process)
+            await self._upkeep.forget_printer(printer)
 
     async def _conclude(self, now: int) -> None:
         settled = now - SETTLE_SECONDS * 1000
@@ -124,22 +131,23 @@ class Caretaker:
     async def _retain(self, now: int) -> None:
         kept = now - _ms(self._spans.retention_days, _DAY)
         await self._each(await self._upkeep.expired_calls(kept), lambda _, books, call: forget_call(books, call))
-        loose = await self._upkeep.loose_legs(now - LOOSE_HOURS * _HOUR)
-        await self._each(loose, lambda _, books, leg: forget_leg(books, leg))
+        loose = await self._upkeep.loose_things(max(kept, now - LOOSE_HOURS * _HOUR))
+        await self._each(loose, lambda _, books, name: forget_loose(books, name))
         expired = await self._upkeep.expired_sessions(kept)
         await self._each(expired, lambda _, books, session: books.put(None, "session", session))
-        gone = await self._upkeep.trim(
+        while await self._upkeep.trim(
             events_since=kept,
             dead_since=kept,
             documents_since=now - _ms(self._spans.raw_retention_hours, _HOUR),
             document_bytes=self._spans.raw_max_bytes,
-        )
-        if gone:
-            self._log.debug("documents.trimmed", documents=gone)
+        ):
+            pass  # chunk by chunk, with the intake in between
 
     async def _each(self, ids: list[str], change: Callable[[Bookkeeper, Workspace, str], None]) -> None:
-        """Change the books for each id, one commit each, in turn with the documents."""
+        """Change the books for each id, one commit each, in turn with the documents; stop where the lease is lost."""
         for id_ in ids:
+            if time.monotonic() - self._held > ROUND_SECONDS and not await self._hold():
+                return
             await self._intake.perform(_task(change, id_))
 
 

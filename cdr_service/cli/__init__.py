@@ -5,6 +5,7 @@ import sys
 import click
 
 from cdr_service.cli.ask import call, calls, switches, usage
+from cdr_service.cli.keep import check, rebuild
 from cdr_service.cli.send import replay, simulate
 from cdr_service.cli.serve import demo, serve
 from cdr_service.errors import EmbeddedServerError, StoreLayoutError, StoreUnavailable, StoreUrlError
@@ -18,7 +19,7 @@ def cli() -> None:
     """Receive the CDRs of Cisco Meeting Servers and tell which license each call uses, why, and when it switched."""
 
 
-for command in (serve, demo, simulate, replay, calls, call, switches, usage):
+for command in (serve, demo, simulate, replay, calls, call, switches, usage, rebuild, check):
     cli.add_command(command)
 
 

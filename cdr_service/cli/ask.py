@@ -1,24 +1,31 @@
 """`calls`, `call`, `switches` and `usage`: the query API in a terminal."""
 
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from typing import Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 import click
-from rich.console import Console
-from rich.table import Table
 
+from cdr_service.cli.tables import Row, moment, show, show_facts
 from cdr_service.domain.text import printable
-from cdr_service.settings import load_settings
+from cdr_service.settings import ServiceSettings, SettingsError, load_only
 
 SECONDS: Final = 30
 """How long an answer may take."""
+UNAUTHORIZED: Final = 401
 
 F = Callable[..., None]
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """Follows no redirect: the token is for the API that was named, and for nobody whom it names."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Take a redirect for the end."""
 
 
 def _asking(command: F) -> F:
@@ -28,47 +35,62 @@ def _asking(command: F) -> F:
     return url(as_json(command))
 
 
-def ask(url: str | None, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
-    """Return the API's answer; end with one sentence where there is none."""
-    token = os.environ.get("CDR_API_TOKEN")
-    if url is None:
-        settings = load_settings()
-        url = f"{'https' if settings.api_tls_cert else 'http'}://{settings.api_bind}"
-        token = settings.api_token.get_secret_value() if settings.api_token else None
+def ask(url: str | None, path: str, parameters: Mapping[str, Any] | None = None, *, member: str = "items") -> Any:
+    """Return the API's answer, which has `member`; end with one sentence where there is none."""
+    url, token = _place(url)
     query = urlencode({name: value for name, value in (parameters or {}).items() if value is not None})
     target = f"{url.rstrip('/')}{path}" + (f"?{query}" if query else "")
-    if not target.startswith(("http://", "https://")):
-        raise click.UsageError("--url must begin with http:// or https://.")
-    request = Request(target, headers={"Authorization": f"Bearer {token}"} if token else {})  # noqa: S310 - see above
+    request = Request(target, headers={"Authorization": f"Bearer {token}"} if token else {})  # noqa: S310 - see _place
+    where = printable(url)
     try:
-        with urlopen(request, timeout=SECONDS) as answer:  # noqa: S310 - checked above
-            return json.load(answer)
+        with _opener().open(request, timeout=SECONDS) as response:
+            answer = json.load(response)
     except HTTPError as problem:
         raise click.ClickException(_detail(problem)) from None
     except (URLError, OSError) as problem:
         reason = getattr(problem, "reason", problem)
-        raise click.ClickException(f"No service answers at {url} ({reason}); start it, or name it by --url.") from None
-    except json.JSONDecodeError:
-        raise click.ClickException(f"What answers at {url} is not this service's API.") from None
+        raise click.ClickException(
+            f"No service answers at {where} ({reason}); start it, or name its API by --url."
+        ) from None
+    except (HTTPException, ValueError):
+        answer = None
+    if not isinstance(answer, dict) or member not in answer:
+        raise click.ClickException(f"What answers at {where} is not this service's API; name it by --url.")
+    return answer
+
+
+def _place(url: str | None) -> tuple[str, str | None]:
+    """Return where the API is, and the token that lets in. Of the settings only those that tell this are read."""
+    if url is None:
+        settings = load_only(ServiceSettings, "api_bind", "api_tls_cert", "api_token")
+        bind = settings.api_bind
+        if bind.port == 0:
+            raise SettingsError("CDR_API_BIND takes any free port: name the API by --url, as service.started says it.")
+        url = f"{'https' if settings.api_tls_cert else 'http'}://{bind}"
+    else:
+        settings = load_only(ServiceSettings, "api_token")
+    try:
+        request = Request(url)  # noqa: S310 - what comes of it is checked here
+        good = request.type in ("http", "https") and bool(request.host) and not set(url) & set("?# ")
+    except ValueError:
+        good = False
+    if not good:
+        raise click.UsageError("--url must be a URL such as http://127.0.0.1:8081.")
+    return url, settings.api_token.get_secret_value() if settings.api_token else None
+
+
+def _opener() -> OpenerDirector:
+    # No proxy: the API is on this machine or near it, and its token is not for a proxy to read.
+    return build_opener(ProxyHandler({}), _NoRedirect)
 
 
 def _detail(problem: HTTPError) -> str:
+    if problem.code == UNAUTHORIZED:
+        return "The API wants its token: set CDR_API_TOKEN to it."
     try:
-        return str(json.load(problem)["detail"])
-    except (ValueError, KeyError, TypeError):
+        return printable(str(json.load(problem)["detail"]))
+    except (ValueError, KeyError, TypeError, OSError):
         return f"The service answered {problem.code}."
-
-
-def _show(columns: Sequence[str], rows: Sequence[Sequence[Any]], nothing: str) -> None:
-    """Print a table; text from the wire can do nothing in it."""
-    console = Console()
-    if not rows:
-        console.print(nothing)
-        return
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*(printable("" if cell is None else str(cell)) for cell in row))
-    console.print(table, markup=False)
 
 
 def _license(license_: Mapping[str, Any] | None) -> str:
@@ -77,6 +99,15 @@ def _license(license_: Mapping[str, Any] | None) -> str:
     if license_["holder"]:
         return f"{license_['type']} of {license_['holder']}"
     return license_["type"] if license_["weight"] == "1" else f"{license_['weight']} {license_['type']}"
+
+
+def _print_json(answer: Any) -> None:
+    click.echo(json.dumps(answer, indent=2))
+
+
+def _say_more(answer: Mapping[str, Any]) -> None:
+    if answer["next"]:
+        click.echo(f"These are the newest {len(answer['items'])}; there are more. --limit takes up to 500.")
 
 
 @click.command()
@@ -93,20 +124,17 @@ def calls(url: str | None, as_json: bool, license_: str | None, **filters: Any) 
     """List calls with the license that each uses."""
     answer = ask(url, "/v1/calls", {"license": license_, **filters})
     if as_json:
-        click.echo(json.dumps(answer, indent=2))
+        _print_json(answer)
         return
     rows = [
-        (
-            c["name"],
-            c["participants"],
-            _license(c["license"]),
-            (c["license"] or {}).get("reason"),
-            c["started_at"],
-            c["id"],
+        Row(
+            (moment(c["started_at"]), c["participants"], _license(c["license"]), c["name"]),
+            f"{c['id']}  {c['license']['reason'] if c['license'] else c['state']}",
         )
         for c in answer["items"]
     ]
-    _show(("name", "people", "license", "why", "since", "call"), rows, "No calls.")
+    show(("since (UTC)", "people", "license", "name"), rows, "No calls.")
+    _say_more(answer)
 
 
 @click.command()
@@ -114,27 +142,31 @@ def calls(url: str | None, as_json: bool, license_: str | None, **filters: Any) 
 @click.argument("id_", metavar="ID")
 def call(url: str | None, as_json: bool, id_: str) -> None:
     """Show one call: its license, and how that came about."""
-    answer = ask(url, f"/v1/calls/{quote(id_, safe='')}")
+    answer = ask(url, f"/v1/calls/{quote(id_, safe='')}", member="transitions")
     if as_json:
-        click.echo(json.dumps(answer, indent=2))
+        _print_json(answer)
         return
-    lines = {
-        "name": answer["name"],
-        "state": answer["state"],
-        "from": answer["started_at"],
-        "to": answer["ended_at"],
-        "people": f"{answer['participants']}, at most {answer['participants_peak']}",
-        "license": _license(answer["license"]),
-        "why": (answer["license"] or {}).get("reason"),
-        **{f"under {policy}": _license(other) for policy, other in answer["alternatives"].items()},
-        "meeting": answer["meeting"],
-        "complete": "yes" if answer["complete"] else "no, records that could belong to it are lost",
-    }
-    for name, value in lines.items():
-        click.echo(f"{name:<13} {printable('-' if value is None else str(value))}")
+    show_facts(
+        {
+            "call": answer["id"],
+            "name": answer["name"],
+            "state": answer["state"],
+            "from (UTC)": moment(answer["started_at"]),
+            "to (UTC)": moment(answer["ended_at"]),
+            "people": f"{answer['participants']}, at most {answer['participants_peak']}",
+            "license": _license(answer["license"]),
+            "why": (answer["license"] or {}).get("reason"),
+            **{f"under {policy}": _license(other) for policy, other in answer["alternatives"].items()},
+            "meeting": answer["meeting"],
+            "complete": "yes" if answer["complete"] else "no, records that could belong to it are lost",
+        }
+    )
     click.echo()
-    rows = [(t["at"], _license(t["from"]), _license(t["to"]), t["cause"], t["reason"]) for t in answer["transitions"]]
-    _show(("at", "from", "to", "cause", "why"), rows, "No license was taken yet.")
+    rows = [
+        Row((moment(t["at"]), _license(t["from"]), _license(t["to"]), t["cause"]), t["reason"])
+        for t in answer["transitions"]
+    ]
+    show(("at (UTC)", "from", "to", "cause"), rows, "No license was taken yet.", whole=True)
 
 
 @click.command()
@@ -147,10 +179,17 @@ def switches(url: str | None, as_json: bool, **filters: Any) -> None:
     """List the moments at which meetings went from one license to another."""
     answer = ask(url, "/v1/switches", filters)
     if as_json:
-        click.echo(json.dumps(answer, indent=2))
+        _print_json(answer)
         return
-    rows = [(s["at"], s["name"], _license(s["from"]), _license(s["to"]), s["reason"]) for s in answer["items"]]
-    _show(("at", "name", "from", "to", "why"), rows, "No switches.")
+    rows = [
+        Row(
+            (moment(s["at"]), _license(s["from"]), _license(s["to"]), s["name"]),
+            f"{' '.join(s['calls'][:1])}  {s['reason']}",
+        )
+        for s in answer["items"]
+    ]
+    show(("at (UTC)", "from", "to", "name"), rows, "No switches.")
+    _say_more(answer)
 
 
 @click.command()
@@ -159,17 +198,23 @@ def usage(url: str | None, as_json: bool) -> None:
     """Show the licenses in use now."""
     answer = ask(url, "/v1/usage")
     if as_json:
-        click.echo(json.dumps(answer, indent=2))
+        _print_json(answer)
         return
     rows = [
-        (
-            u["deployment"],
-            u["policy"],
-            f"{u['shared']['licenses']:g} of {u['shared']['limit'] if u['shared']['limit'] is not None else '?'}",
-            u["personal"]["meetings"],
-            u["calls"],
-            u["participants"],
+        Row(
+            (
+                _of(f"{u['shared']['licenses']:g}", u["shared"]["limit"]),
+                _of(str(u["personal"]["meetings"]), u["personal"]["limit"]),
+                u["calls"],
+                u["participants"],
+                u["policy"],
+                u["deployment"],
+            )
         )
         for u in answer["items"]
     ]
-    _show(("deployment", "policy", "SMP+", "meetings on PMP+", "calls", "people"), rows, "No deployments.")
+    show(("SMP+", "meetings on PMP+", "calls", "people", "policy", "deployment"), rows, "No deployments.")
+
+
+def _of(used: str, limit: int | None) -> str:
+    return used if limit is None else f"{used} of {limit}"

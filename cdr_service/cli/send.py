@@ -1,7 +1,6 @@
 """`simulate` and `replay`: they push documents at a receiver, as a Call Bridge does."""
 
 import asyncio
-import os
 import signal
 import sys
 from pathlib import Path
@@ -10,8 +9,11 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
+from cdr_service.cli.keep import retry_dead_letters
+from cdr_service.cli.serve import config_option
 from cdr_service.replay import ReplayError, ReplaySummary
 from cdr_service.replay import replay as replay_files
+from cdr_service.settings import DeploymentSettings, load_only
 from cdr_service.simulator.run import Summary
 from cdr_service.simulator.run import simulate as run_simulator
 
@@ -24,10 +26,9 @@ target_option = click.option(
 
 
 def _token() -> str | None:
-    """Return the intake token; from the environment, so that no process list shows it."""
-    named = os.environ.get("CDR_INTAKE_TOKEN_FILE")
-    token = Path(named).read_text().strip() if named else os.environ.get("CDR_INTAKE_TOKEN", "")
-    return token.partition(",")[0].strip() or None
+    """Return the intake token; from the settings rather than an option, so that no process list shows it."""
+    tokens = load_only(DeploymentSettings, "intake_token").intake_token
+    return tokens[0].get_secret_value() if tokens else None
 
 
 @click.command()
@@ -36,7 +37,7 @@ def _token() -> str | None:
 @click.option("--bridges", type=click.IntRange(1, 24), default=1, show_default=True, help="How many Call Bridges.")
 @click.option("--cluster", is_flag=True, help="They form one cluster, and meetings span them.")
 @click.option("--meetings", type=click.IntRange(1), default=None, help="Stop after so many meetings; else go on.")
-@click.option("--rate", type=float, default=1.0, show_default=True, help="Meetings that begin in a second of theirs.")
+@click.option("--rate", type=float, default=1.0, show_default=True, help="Meetings that begin in a minute of theirs.")
 @click.option("--speed", type=float, default=1.0, show_default=True, help="How much faster than real time.")
 @click.option("--sessions", default=None, help="Take the sessions of this name again, as a Call Bridge re-sending.")
 def simulate(
@@ -81,13 +82,26 @@ def _say_progress(summary: Summary) -> None:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@target_option
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--target", metavar="URL", help="The receiver; as for simulate.")
 @click.option(
     "--keep-sessions", is_flag=True, help="Send the sessions as captured; what was seen then changes nothing."
 )
-def replay(files: tuple[Path, ...], target: str, keep_sessions: bool) -> None:
+@click.option("--dead-letters", is_flag=True, help="No files: try the dead letters of the store again.")
+@config_option
+def replay(
+    files: tuple[Path, ...], target: str | None, keep_sessions: bool, dead_letters: bool, config: Path | None
+) -> None:
     """Push captured CDR documents, in order: XML files, or JSON lines with a body field."""
+    if dead_letters:
+        if files or target or keep_sessions:
+            raise click.UsageError("--dead-letters works on the settings' store: it takes no files and no target.")
+        retry_dead_letters(config)
+        return
+    if not files:
+        raise click.UsageError("Missing argument 'FILES...': name the files, or use --dead-letters.")
+    if target is None:
+        raise click.UsageError("Missing option '--target'.")
     console = Console(stderr=True)
     with Progress(console=console, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("documents")

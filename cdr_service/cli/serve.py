@@ -1,6 +1,7 @@
 """`serve` and `demo`: the service, and the service with everything that shows what it does."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
@@ -20,8 +21,10 @@ from cdr_service.simulator.people import HOLDERS
 from cdr_service.simulator.run import simulate
 from cdr_service.supervisor import Supervisor, supervisor_gone, taken_over
 
-DEMO_SPEED: Final = 20.0
+DEMO_SPEED: Final = 40.0
 """Simulated meetings run so much faster than real ones, so that something happens while one looks."""
+DEMO_SECONDS_TO_SAY_AGAIN: Final = 20.0
+"""How often the demo says on a terminal where to look."""
 
 config_option = click.option(
     "--config",
@@ -139,19 +142,26 @@ async def _demo(settings: Settings, seed: int) -> None:
     stop = _stop_signal()
     async with opened(settings) as outside, running(settings, outside) as service:
         say_started(settings, service.intake_url, service.api_url)
-        click.echo(
-            f"\nA simulated Meeting Server (seed {seed}) places calls, {DEMO_SPEED:g} times as fast as real ones.\n"
-            f"  live calls:  curl {service.api_url}/v1/calls\n"
-            f"  switches:    curl {service.api_url}/v1/switches\n"
-            f"  as tables:   cdr-service calls --url {service.api_url}\n",
-            err=True,
-        )
+        command = sys.argv[0] if Path(sys.argv[0]).name == "cdr-service" else "cdr-service"
         target = f"{service.intake_url}/cdr"
-        sending = asyncio.create_task(simulate(target, seed=seed, rate=0.2, speed=DEMO_SPEED, stop=stop, drain=1.0))
-        await stop.wait()
+        sending = asyncio.create_task(simulate(target, seed=seed, rate=1.5, speed=DEMO_SPEED, stop=stop, drain=1.0))
+        while not stop.is_set():
+            click.echo(
+                f"\nA simulated Meeting Server (seed {seed}) places calls, {DEMO_SPEED:g} times as fast as real ones.\n"
+                f"  live calls:  curl {service.api_url}/v1/calls\n"
+                f"  switches:    curl {service.api_url}/v1/switches\n"
+                f"  as tables:   {command} calls --url {service.api_url}\n"
+                f"  to end it:   Ctrl-C\n",
+                err=True,
+            )
+            # The log scrolls it away; a file needs it once.
+            again = DEMO_SECONDS_TO_SAY_AGAIN if sys.stderr.isatty() else None
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), again)
         await asyncio.wait([sending], timeout=5)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
+    structlog.get_logger().info("service.stopped")
 
 
 def _say_where(settings: Settings, service: Running) -> None:

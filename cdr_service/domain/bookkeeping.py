@@ -79,7 +79,7 @@ class Bookkeeper:
                 self._call_ended(source, record, at)
             case CallLegStart():
                 if record.moved_from:
-                    self._link(record.moved_from)
+                    self._leg_changed(source, replace(self._leg(record.moved_from), linked=True), at)
                 leg = observe_start(self._leg(record.leg), record, at)
                 self._leg_changed(source, leg, at)
             case CallLegUpdate():
@@ -122,6 +122,12 @@ class Bookkeeper:
         """Fold what was touched and tell what that changed."""
         self.events += self._settling.run()
 
+    def fold_again(self, meeting: str, instead_of: str | None = None) -> None:
+        """Fold a meeting whose facts were put into the workspace as a whole; another may turn out to be part of it."""
+        if instead_of is not None:
+            self._settling.dissolve(instead_of, meeting)
+        self._settling.fold_whole(meeting)
+
     def estimate_end(self, call: Call, at: OrderKey | None) -> None:
         """End a call that gets no callEnd any more, or go on with it (None). A callEnd that came stands."""
         if call.ended is not None or call.end_estimated == at:
@@ -137,14 +143,6 @@ class Bookkeeper:
 
     def _recording(self, recording: str, streaming: bool) -> Recording:
         return self._workspace.recording(recording) or Recording(recording, streaming)
-
-    def _link(self, leg: str) -> None:
-        """Note that another leg goes on where this one ended, so both are folded as one presence."""
-        moved = self._leg(leg)
-        if not moved.linked:
-            self._workspace.put(replace(moved, linked=True), "leg", leg)
-            for call in moved.calls:
-                self._settling.fold_whole(self._known_call(call).meeting)
 
     def _known_call(self, call: str) -> Call:
         found = self._workspace.call(call)
@@ -200,7 +198,7 @@ class Bookkeeper:
         before = known or Call(record.call, source.session, at, source.call_bridge)
         call = merge_start(
             before,
-            started=at,
+            started=min(at, before.started or at),
             first_seen=min(at, before.first_seen),
             session=source.session,
             call_bridge=source.call_bridge,
@@ -224,17 +222,19 @@ class Bookkeeper:
         reported = Reported(
             record.legs_completed, record.legs_max_active, record.duration_seconds, record.endpoint_recorded
         )
-        call = replace(known, ended=at, end_estimated=None, reported=reported)
+        call = replace(known, ended=min(at, known.ended or at), end_estimated=None, reported=reported)
         self._workspace.put(call, "call", call.id)
-        self._settling.look_at(call.meeting)
         if known.end is None:
+            self._settling.look_at(call.meeting)
             self._tell("call.ended", call, at, duration_seconds=record.duration_seconds)
+        elif known.end != call.end:
+            self._settling.fold_whole(call.meeting)
 
     def _leg_changed(self, source: Source, leg: Leg, at: OrderKey) -> None:
         """Store the leg, and hand what this changed in its meetings to the fold."""
         before = self._leg(leg.id)
         for call in leg.calls:
-            self._noted_call(source, call, at)
+            self._noted_call(source, call, max(at, leg.named_at(call)))
             if call not in before.calls:
                 self._workspace.add_leg(call, leg.id)
         leg = self._identified(before, leg)
@@ -249,6 +249,9 @@ class Bookkeeper:
                 [o for o in now if calls[o.call].meeting == call],
                 alone=leg.alone,
             )
+        if before.ties != leg.ties:
+            for known in calls.values():
+                self._settling.fold_whole(known.meeting)
         self._tell_of_leg(leg, calls, was, now)
 
     def _owner(self, call: Call) -> Identity:
@@ -258,7 +261,7 @@ class Bookkeeper:
 
     def _identified(self, before: Leg, leg: Leg) -> Leg:
         """Return the leg with the user that it belongs to, decided anew where what decides it has changed."""
-        if before.observations and _evidence(before) == _evidence(leg):
+        if before.observations and evidence(before) == evidence(leg):
             return leg
         identity = self._identify(leg)
         if identity == leg.identity_now:
@@ -266,7 +269,7 @@ class Bookkeeper:
         return replace(leg, identity=identity, observed=())
 
     def _identify(self, leg: Leg) -> Identity:
-        leg_type, guest, remote_party, remote_address, cdr_tag, direction = _evidence(leg)
+        leg_type, guest, remote_party, remote_address, cdr_tag, direction = evidence(leg)
         return self._directory.identify(
             leg_type=leg_type,
             guest=guest,
@@ -334,6 +337,6 @@ class Bookkeeper:
         )
 
 
-def _evidence(leg: Leg) -> tuple[str | None, bool | None, str | None, str | None, str | None, str | None]:
+def evidence(leg: Leg) -> tuple[str | None, bool | None, str | None, str | None, str | None, str | None]:
     """Return what decides which user a leg belongs to."""
     return leg.leg_type, leg.guest, leg.remote_party, leg.shown_address, leg.user_tag, leg.direction

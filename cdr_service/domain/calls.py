@@ -5,19 +5,14 @@ it spans; the license belongs to it. A call known only from its legs is its own 
 callStart tells the correlator.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Final
-
+from collections.abc import Iterable, Iterator, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
 from cdr_service.domain.identity import Identity
-from cdr_service.domain.legs import Leg, Observed, Stay, stays
+from cdr_service.domain.legs import MOVED, Leg, Observed, Stay, stays
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.timeline import Kind, Occurrence, Timeline
-
-MOVED: Final = "callMoved"
-"""Reason of a leg that was moved away; its successor names it in movedCallLeg."""
 
 
 class Reported(Struct, frozen=True, array_like=True):
@@ -126,34 +121,41 @@ def presences(legs: Iterable[Leg]) -> dict[str, str]:
     return found
 
 
-def _bridged(leg: Leg, stay: Stay, successors: Mapping[str, Leg], calls: Mapping[str, Call]) -> OrderKey | None:
-    """Return when the stay ends, seen as a presence: a moved leg lasts until its successor is in."""
-    successor = successors.get(leg.id)
-    if stay.left is None or successor is None or leg.ending is None or leg.ending.reason != MOVED:
-        return stay.left
-    joined = next((s.joined for s in stays(successor) if s.call in calls), None)
-    return max(stay.left, joined) if joined else stay.left
+def stays_until_end(leg: Leg, calls: Mapping[str, Call]) -> Iterator[tuple[Stay, bool]]:
+    """Yield when the leg was in which of the calls, and whether the end of the call ended that.
 
-
-def leg_occurrences(
-    leg: Leg, presence: str, calls: Mapping[str, Call], successors: Mapping[str, Leg] | None = None
-) -> list[Occurrence]:
-    """Return what happened in a meeting through one leg; `calls` are the calls of the meeting.
-
-    A leg whose callLegEnd was lost leaves when its call ends. Recorder and streamer legs count as a recording.
+    A leg whose callLegEnd was lost leaves with its call.
     """
-    presence = presence if leg.counted else ""
-    found: list[Occurrence] = []
     for stay in stays(leg):
         call = calls.get(stay.call)
         if call is None:
             continue
-        joined, left = stay.joined, _bridged(leg, stay, successors or {}, calls)
-        call_ended = call.end is not None and (left is None or left > call.end)
-        if call_ended:
-            left = call.end
-        if left is not None and left <= joined:
-            continue
+        call_ended = call.end is not None and (stay.left is None or stay.left > call.end)
+        left = call.end if call_ended else stay.left
+        if left is None or left > stay.joined:
+            yield replace(stay, left=left), call_ended
+
+
+def _moved_away(leg: Leg, calls: Mapping[str, Call]) -> OrderKey | None:
+    """Return when the leg left the calls, if it did so because it was moved."""
+    if leg.ending is None or leg.ending.reason != MOVED:
+        return None
+    ends = [stay.left for stay, call_ended in stays_until_end(leg, calls) if call_ended or stay.left == leg.ended_at]
+    return ends[-1] if ends else None
+
+
+def leg_occurrences(
+    leg: Leg, presence: str, calls: Mapping[str, Call], since: OrderKey | None = None
+) -> list[Occurrence]:
+    """Return what happened in a meeting through one leg; `calls` are the calls of the meeting.
+
+    `since` is when the leg that it was moved from left: somebody who is moved inside a meeting is in without a break.
+    Recorder and streamer legs count as a recording.
+    """
+    presence = presence if leg.counted else ""
+    found: list[Occurrence] = []
+    for stay, call_ended in stays_until_end(leg, calls):
+        joined, left, since = min(stay.joined, since or stay.joined), stay.left, None
         place = (stay.call, leg.id, presence, "")
         found.append(Occurrence(joined, Kind.JOINED, *place, identity_at(leg, joined)))
         found.extend(
@@ -183,9 +185,9 @@ def recording_occurrences(recording: Recording, calls: Mapping[str, Call]) -> li
         return []
     started = Kind.STREAMING_STARTED if recording.streaming else Kind.RECORDING_STARTED
     stopped = Kind.STREAMING_STOPPED if recording.streaming else Kind.RECORDING_STOPPED
-    found = [Occurrence(recording.started, started, call.id, recording.id)]
+    found = [Occurrence(recording.started, started, call.id)]
     if ended is not None:
-        found.append(Occurrence(ended, stopped, call.id, recording.id))
+        found.append(Occurrence(ended, stopped, call.id))
     return found
 
 
@@ -195,10 +197,10 @@ def meeting_occurrences(
     """Return everything that happened in a meeting, given its calls and all that was ever on them."""
     legs = list(legs)
     presence_of = presences(legs)
-    successors = {leg.moved_from: leg for leg in legs if leg.moved_from}
+    moved_away = {leg.id: _moved_away(leg, calls) for leg in legs if leg.linked}
     found = [Occurrence(known.since, Kind.OWNER_KNOWN, identity=known.identity) for known in meeting.owner_observed]
     for leg in legs:
-        found += leg_occurrences(leg, presence_of[leg.id], calls, successors)
+        found += leg_occurrences(leg, presence_of[leg.id], calls, moved_away.get(leg.moved_from or ""))
     for recording in recordings:
         found += recording_occurrences(recording, calls)
     return found

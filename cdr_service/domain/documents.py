@@ -1,33 +1,24 @@
-"""Bytes in, a `Batch` out: the envelope of a CDR document, and what keeps a hostile body out.
+"""Bytes in, a `Batch` out: the envelope of a CDR document. What keeps a hostile body out is in `safe_xml`.
 
 A body that is no CDR document raises `NotACdrDocument`. In a CDR document each record stands for itself: one that
 lacks what it needs is handed back as a `RejectedRecord` and the others are read. Unknown record types, elements and
 attributes are kept. The size of the body is the caller's to bound.
 """
 
-from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
-from xml.parsers import expat
 
 import msgspec
-import xmltodict
 
 from cdr_service.domain.elements import MAX_NUMBER, read
 from cdr_service.domain.records import Batch, Record, RejectedRecord, UnknownRecord
+from cdr_service.domain.safe_xml import MAX_DEPTH, UnsafeXml, parse_xml
 from cdr_service.domain.tables import DOCUMENT, ENVELOPE, KINDS
-
-MAX_DEPTH = 24
-"""Most levels of elements in each other; Cisco's documents have six."""
 
 MAX_REJECTED = 4096
 """Most characters kept of a rejected record."""
 
 MAX_EXTRA = 8192
 """Most bytes, as JSON, kept of what we do not know in one record."""
-
-ENCODINGS = frozenset({"utf-8", "utf-16", "utf-16be", "utf-16le", "iso-8859-1", "us-ascii"})
-"""What expat decodes itself. For any other name Python would look for a codec to import, named by the sender."""
 
 _json = msgspec.json.encode
 
@@ -43,9 +34,11 @@ class NotACdrDocument(Exception):  # noqa: N818 - it says what the body is, not 
 
 def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Batch:
     """Read one CDR document. Raises `NotACdrDocument`, and nothing else."""
-    if not body.strip():
-        raise NotACdrDocument("The body is empty.")
-    name, content = next(iter(_tree(body, max_depth).items()))
+    try:
+        tree = parse_xml(body, max_depth=max_depth)
+    except UnsafeXml as unsafe:
+        raise NotACdrDocument(unsafe.reason) from unsafe
+    name, content = next(iter(tree.items()))
     if name != "records":
         raise NotACdrDocument(f"The root element is <{name[:64]}>, not <records>.")
     attributes, rest = read(DOCUMENT, content if isinstance(content, dict) else {})
@@ -60,47 +53,6 @@ def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Batch:
         records=tuple(result for result in results if isinstance(result, Record)),
         rejected=tuple(result for result in results if isinstance(result, RejectedRecord)),
     )
-
-
-def _tree(body: bytes, max_depth: int) -> dict[str, Any]:
-    """Parse XML in one pass, refusing what no CDR document has before it costs anything."""
-    parser: Any = expat.ParserCreate()
-    parser.XmlDeclHandler = _check_encoding
-    parser.StartDoctypeDeclHandler = _refuse_document_type
-
-    def guarded() -> Iterator[bytes]:
-        # xmltodict offers no hook for depth. It asks for the body when its handlers are set, so wrap them here.
-        enter, leave, depth = parser.StartElementHandler, parser.EndElementHandler, 0
-
-        def start(name: str, attributes: list[str]) -> None:
-            nonlocal depth
-            depth += 1
-            if depth > max_depth:
-                raise NotACdrDocument(f"Elements are nested more than {max_depth} levels deep.")
-            enter(name, attributes)
-
-        def end(name: str) -> None:
-            nonlocal depth
-            depth -= 1
-            leave(name)
-
-        parser.StartElementHandler, parser.EndElementHandler = start, end
-        yield body
-
-    try:
-        tree: dict[str, Any] = xmltodict.parse(guarded(), expat=SimpleNamespace(ParserCreate=lambda *_: parser))
-    except (expat.ExpatError, ValueError) as error:
-        raise NotACdrDocument(f"The body is not well-formed XML: {error}.") from error
-    return tree
-
-
-def _check_encoding(_version: str, encoding: str | None, _standalone: int) -> None:
-    if encoding is not None and encoding.lower() not in ENCODINGS:
-        raise NotACdrDocument(f"The encoding {encoding[:64]!r} is not supported; UTF-8 is what Call Bridges send.")
-
-
-def _refuse_document_type(*_: object) -> None:
-    raise NotACdrDocument("The document has a DOCTYPE; document types and entities are refused.")
 
 
 def _record(record: Any) -> Record | RejectedRecord:

@@ -2,14 +2,15 @@
 
 Theory of operation. A meeting's facts (stays of legs, recordings, what is known of its owner) become *occurrences*,
 each at its place in the order (time, session, correlatorIndex). Folding them in that order gives who is in, the peaks,
-and under each policy the license and every transition with its reason. Occurrences that come in order are folded onto
+and under each policy the license and every transition with its reason. What one record causes is counted together and
+then decided, so that somebody who moves inside a meeting never leaves it. Occurrences that come in order are folded onto
 the stored result, at a cost that does not depend on the meeting's size. One that comes late makes the caller fold the
 whole meeting again (`whole=True`), and so does a decision that needs everybody who is in. Both ways run this same
 code, so they cannot disagree.
 """
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from msgspec.structs import replace
@@ -45,8 +46,8 @@ _CAUSES: Final = {
 class SlotsView(Protocol):
     """What the fold asks about holders who pay several meetings."""
 
-    def grant(self, policy: str, claim: Claim) -> OrderKey | None:
-        """Return from when on the claim is served; None while it waits."""
+    def grant(self, policy: str, claim: Claim, before: tuple[Claim, ...]) -> OrderKey | None:
+        """Return from when on the claim is served, given the earlier ones of the meeting; None while it waits."""
         ...
 
 
@@ -69,7 +70,12 @@ class _Person:
 
     def __init__(self, joined: OrderKey) -> None:
         self.joined = joined
-        self.legs: dict[str, Identity] = {}
+        self.legs: dict[tuple[str, str], Identity] = {}
+        """By call and leg."""
+
+    def on(self, call: str) -> int:
+        """Return by how many legs the person is on a call."""
+        return sum(call == on for on, _ in self.legs)
 
     def holder(self) -> str | None:
         """Return the user if the person is known to hold PMP+."""
@@ -100,16 +106,24 @@ class Fold:
         """Fold all occurrences; raise NeedsWholeMeeting where the stored result does not suffice."""
         self._queue = sorted(occurrences)
         while self._queue:
-            occurrence = heapq.heappop(self._queue)
-            self._count(occurrence)
-            self._horizon = max(self._horizon, occurrence.at)
-            for policy in self._setting.policies.values():
-                self._consider(policy, occurrence)
+            record = list(self._next_record())
+            for occurrence in record:
+                self._count(occurrence)
+            self._note_peaks({occurrence.call for occurrence in record})
+            for occurrence in record:
+                for policy in self._setting.policies.values():
+                    self._consider(policy, occurrence)
         return self.timeline
+
+    def _next_record(self) -> Iterator[Occurrence]:
+        """Take from the queue what the next record causes."""
+        self._horizon = max(self._horizon, self._queue[0].at)
+        at = self._queue[0].at
+        while self._queue and self._queue[0].at == at:
+            yield heapq.heappop(self._queue)
 
     def _count(self, occurrence: Occurrence) -> None:
         """Keep the books of who is in and what is recorded."""
-        call = self._calls.get(occurrence.call, CallCount())
         entered = {Kind.JOINED: 1, Kind.LEFT: -1}.get(occurrence.kind, 0)
         recordings = {Kind.RECORDING_STARTED: 1, Kind.RECORDING_STOPPED: -1}.get(occurrence.kind, 0)
         streamings = {Kind.STREAMING_STARTED: 1, Kind.STREAMING_STOPPED: -1}.get(occurrence.kind, 0)
@@ -117,36 +131,46 @@ class Fold:
             if occurrence.kind is Kind.OWNER_KNOWN:
                 self._owner = occurrence.identity
             elif occurrence.kind is Kind.IDENTIFIED:
-                self._everybody()[occurrence.presence].legs[occurrence.leg] = occurrence.identity
+                person = self._everybody()[occurrence.presence]
+                person.legs[occurrence.call, occurrence.leg] = occurrence.identity
             return
-        on_call = call.participants
-        if entered and occurrence.presence:
-            self._participants += self._change_of_presence(occurrence)
-            on_call += entered
-            self._peak = max(self._peak, self._participants)
-        self._calls[occurrence.call] = CallCount(
-            on_call,
-            max(call.participants_peak, on_call),
-            call.inside + entered,
-            call.recordings + recordings,
-            call.streamings + streamings,
-            max(call.last, occurrence.at),
+        people = self._moved_in_or_out(occurrence) if entered and occurrence.presence else (0, 0)
+        self._participants += people[0]
+        call = self._calls.get(occurrence.call, CallCount())
+        self._calls[occurrence.call] = replace(
+            call,
+            participants=call.participants + people[1],
+            inside=call.inside + entered,
+            recordings=call.recordings + recordings,
+            streamings=call.streamings + streamings,
+            last=max(call.last, occurrence.at),
         )
 
-    def _change_of_presence(self, occurrence: Occurrence) -> int:
-        """Return by how much the number of people changes; two legs of one person count once."""
+    def _moved_in_or_out(self, occurrence: Occurrence) -> tuple[int, int]:
+        """Return by how much the number of people changes, in the meeting and on the call.
+
+        Somebody who is in by several legs counts once.
+        """
+        change = 1 if occurrence.kind is Kind.JOINED else -1
         if self._people is None:
-            return 1 if occurrence.kind is Kind.JOINED else -1
-        if occurrence.kind is Kind.JOINED:
-            person = self._people.setdefault(occurrence.presence, _Person(occurrence.at))
-            person.legs[occurrence.leg] = occurrence.identity
-            return 1 if len(person.legs) == 1 else 0
-        person = self._people[occurrence.presence]
-        person.legs.pop(occurrence.leg, None)
-        if person.legs:
-            return 0
-        del self._people[occurrence.presence]
-        return -1
+            return change, change
+        person = self._people.setdefault(occurrence.presence, _Person(occurrence.at))
+        before = len(person.legs), person.on(occurrence.call)
+        if change > 0:
+            person.legs[occurrence.call, occurrence.leg] = occurrence.identity
+        else:
+            del person.legs[occurrence.call, occurrence.leg]
+        if not person.legs:
+            del self._people[occurrence.presence]
+        after = len(person.legs), person.on(occurrence.call)
+        return bool(after[0]) - bool(before[0]), bool(after[1]) - bool(before[1])
+
+    def _note_peaks(self, calls: Iterable[str]) -> None:
+        self._peak = max(self._peak, self._participants)
+        for id_ in calls:
+            call = self._calls.get(id_)
+            if call is not None and call.participants > call.participants_peak:
+                self._calls[id_] = replace(call, participants_peak=call.participants)
 
     def _everybody(self) -> dict[str, _Person]:
         if self._people is None:
@@ -157,6 +181,8 @@ class Fold:
         """Decide under one policy what the occurrence changes."""
         standing, at = self._standings[policy.id], occurrence.at
         if occurrence.kind is Kind.SLOT_FREED and occurrence.policy != policy.id:
+            return
+        if occurrence.kind in (Kind.JOINED, Kind.LEFT) and not occurrence.presence:
             return
         if self._participants == 0:
             if standing.license is not None:
@@ -193,35 +219,38 @@ class Fold:
             known.append(self._owner)
         return all(identity.holds_license for identity in known)
 
-    def _claim(self, policy: Policy, user: str, at: OrderKey) -> Claim:
+    def _claim(self, policy: Policy, standing: Standing, user: str, at: OrderKey) -> Claim:
         """Put in a claim on the user's license; a slot that is known to become free later is an occurrence then."""
         claim = Claim(user, at)
-        granted = self._slots.grant(policy.id, claim)
+        granted = self._granted(policy, standing, claim)
         if granted is not None and granted > at:
             heapq.heappush(self._queue, slot_freed(policy.id, user, granted))
             return claim
         return replace(claim, granted=granted)
 
+    def _granted(self, policy: Policy, standing: Standing, claim: Claim) -> OrderKey | None:
+        before = tuple(c for c in standing.claims if c.holder == claim.holder)
+        return self._slots.grant(policy.id, claim, before)
+
     def _reopened(self, policy: Policy, standing: Standing, at: OrderKey) -> Standing:
         """Return the standing with everybody who is in looked at anew; who waits keeps the place in the queue."""
-        owner = self._owner.user if self._owner.holds_license else None
-        waiting = {c.user: c for c in standing.candidates}
-        members = {c.user: c for c in standing.candidates if c.is_owner and c.user == owner}
-        for known_owner in members:
-            del waiting[known_owner]
-        for person in self._everybody().values():
+        waiting = {c.user: c.claim for c in standing.candidates}
+        wanted: dict[str, tuple[tuple[str, ...], OrderKey]] = {}
+        if self._owner.holds_license and self._owner.user in waiting:
+            wanted[self._owner.user] = (), at
+        for person in self._everybody().values() if policy.members_pay and not self._is_gateway(policy) else ():
             user = person.holder()
-            if user is None or not policy.members_pay or self._is_gateway(policy):
-                continue
-            legs = tuple(leg for leg, identity in person.legs.items() if identity.user == user)
-            known = members.get(user)
-            if known:
-                members[user] = replace(known, legs=(*known.legs, *legs), joined=min(known.joined, person.joined))
-            else:
-                claim = waiting.pop(user).claim if user in waiting else self._claim(policy, user, at)
-                members[user] = Candidate(user, legs, person.joined, claim)
-        gone = replace(standing, candidates=tuple(waiting.values()))
-        return replace(_without_claims(gone, at), candidates=tuple(members.values()))
+            if user is not None:
+                legs, joined = wanted.get(user) or ((), person.joined)
+                legs += tuple(leg for (_, leg), identity in person.legs.items() if identity.user == user)
+                wanted[user] = legs, min(joined, person.joined)
+        gone = tuple(c for c in standing.candidates if c.user not in wanted)
+        standing = _without_claims(replace(standing, candidates=gone), at)
+        candidates = (
+            Candidate(user, legs, joined, waiting.get(user) or self._claim(policy, standing, user, at))
+            for user, (legs, joined) in wanted.items()
+        )
+        return replace(standing, candidates=tuple(candidates))
 
     def _with_owner(self, policy: Policy, standing: Standing, at: OrderKey) -> Standing:
         """Add the owner to those who could pay, where no member can."""
@@ -230,7 +259,7 @@ class Fold:
             return standing
         if any(c.claim.granted or c.user == owner.user for c in standing.candidates):
             return standing
-        candidate = Candidate(owner.user, (), at, self._claim(policy, owner.user, at))
+        candidate = Candidate(owner.user, (), at, self._claim(policy, standing, owner.user, at))
         return replace(standing, candidates=(*standing.candidates, candidate))
 
     def _with_joined_or_left(self, policy: Policy, standing: Standing, occurrence: Occurrence) -> Standing:
@@ -239,7 +268,7 @@ class Fold:
         if occurrence.kind is Kind.SLOT_FREED:
             candidates = tuple(
                 replace(c, claim=replace(c.claim, granted=at))
-                if c.user == user and self._slots.grant(policy.id, c.claim) == at
+                if c.user == user and self._granted(policy, standing, c.claim) == at
                 else c
                 for c in standing.candidates
             )
@@ -250,17 +279,18 @@ class Fold:
         others = tuple(c for c in standing.candidates if c is not known)
         if occurrence.kind is Kind.JOINED and not self._is_gateway(policy):
             if known is None:
-                known = Candidate(user, (occurrence.leg,), at, self._claim(policy, user, at))
+                known = Candidate(user, (occurrence.leg,), at, self._claim(policy, standing, user, at))
             else:
                 joined = at if known.is_owner else known.joined
                 known = Candidate(user, (*known.legs, occurrence.leg), joined, known.claim)
             return replace(standing, candidates=(*others, known))
         if occurrence.kind is Kind.LEFT and known is not None and occurrence.leg in known.legs:
-            legs = tuple(leg for leg in known.legs if leg != occurrence.leg)
-            if legs:
-                return replace(standing, candidates=(*others, replace(known, legs=legs)))
+            legs = list(known.legs)
+            legs.remove(occurrence.leg)
+            if legs or (user == self._owner.user and self._owner.holds_license):
+                return replace(standing, candidates=(*others, replace(known, legs=tuple(legs))))
             ended = replace(known.claim, ended=at)
-            return self._with_owner(policy, replace(standing, candidates=others, claims=(*standing.claims, ended)), at)
+            return replace(standing, candidates=others, claims=(*standing.claims, ended))
         return standing
 
     def _is_gateway(self, policy: Policy) -> bool:
@@ -283,15 +313,12 @@ class Fold:
         after = License(charge.type, charge.holder, charge.sixths, rule.id, at, charge.reason)
         if charge.holder is not None:
             paying = next(c for c in served if c.user == charge.holder)
-            # A claim that was served but not used took no slot; one that never waited either tells nothing.
-            ended = [
-                replace(c.claim, granted=None, ended=at)
-                for c in standing.candidates
-                if c is not paying and c.claim.wanted < at
-            ]
+            unused = [replace(c.claim, ended=at) for c in standing.candidates if c is not paying and _tells(c.claim, at)]
+            # One that was served but not used took no slot.
+            ended = [replace(claim, granted=None) for claim in unused]
             standing = replace(standing, candidates=(), claims=(*standing.claims, *ended, paying.claim))
-        if after.same_charge(before):
-            return standing
+        if before is not None and after.same_charge(before):
+            return replace(standing, license=replace(after, since=before.since))
         leg, user = (occurrence.leg or None), occurrence.identity.user
         cause = Cause.FIRST_PARTICIPANT if before is None else _cause(occurrence)
         transition = Transition(at, before, after, cause, rule.id, leg, user, charge.reason)
@@ -314,8 +341,13 @@ class Fold:
 
 def _without_claims(standing: Standing, at: OrderKey) -> Standing:
     """Return the standing with every open claim ended."""
-    claims = tuple(claim if claim.ended else replace(claim, ended=at) for claim in standing.all_claims)
+    claims = tuple(c if c.ended else replace(c, ended=at) for c in standing.all_claims if c.ended or _tells(c, at))
     return replace(standing, candidates=(), claims=claims)
+
+
+def _tells(claim: Claim, ended: OrderKey) -> bool:
+    """Does a claim that ends now matter to others? Not if it was served and given up at once."""
+    return claim.granted is None or claim.wanted < ended
 
 
 def _cause(occurrence: Occurrence) -> Cause:

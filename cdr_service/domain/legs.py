@@ -39,6 +39,9 @@ UNANSWERED: Final = frozenset(
 )
 """Reasons that end a leg before anybody was reached (reason codes of the CDR guide)."""
 
+MOVED: Final = "callMoved"
+"""Reason of a leg that was moved away; its successor names it in movedCallLeg."""
+
 LINK_SUB_TYPES: Final = ("distributionlink", "lyncdistribution")
 """subTypes, in lower case, of legs that link two Call Bridges (Cisco API reference, callLeg subtype)."""
 
@@ -148,6 +151,12 @@ class Leg(Struct, frozen=True, array_like=True):
         return not self.linked and self.moved_from is None and not self.is_lync
 
     @property
+    def ties(self) -> tuple[object, ...]:
+        """What decides of which presence it is, where it is none of its own. A change changes its meetings."""
+        moved = self.ending is not None and self.ending.reason == MOVED
+        return () if self.alone else (self.linked and moved, self.moved_from, self.is_lync and self.group_id)
+
+    @property
     def is_lync(self) -> bool:
         """Lync and Skype people may have two or three legs that share one groupId."""
         return self.sub_type is not None and self.sub_type.lower() == "lync"
@@ -181,6 +190,10 @@ class Leg(Struct, frozen=True, array_like=True):
     def calls(self) -> tuple[str, ...]:
         """Every call that it was ever said to be on, in order."""
         return tuple(dict.fromkeys(o.call for o in self.observations if o.call))
+
+    def named_at(self, call: str) -> OrderKey:
+        """Return when the leg was first said to be on a call."""
+        return next(o.at for o in self.observations if o.call == call)
 
     @property
     def ended_at(self) -> OrderKey | None:

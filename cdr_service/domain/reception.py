@@ -57,7 +57,8 @@ class Reception:
                 continue
             if not seen:
                 session = self._noted(session.with_record(feed, number, record.time, self._now), source, record)
-            self._keeper.take(source, record)
+            with self._workspace.asking_later():
+                self._keeper.take(source, record)
             taken.append(record)
         refused: list[RejectedRecord] = []
         for reject in rejected:
@@ -73,6 +74,7 @@ class Reception:
 
     def finish(self) -> None:
         """Once all documents are received: see which sessions were replaced, and end or go on with their calls."""
+        self._workspace.ask()
         for id_, before in self._sessions.items():
             now = self._workspace.get(Session, "session", id_)
             if now is None or now.first is None:

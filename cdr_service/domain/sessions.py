@@ -88,6 +88,8 @@ class Session(Struct, frozen=True, array_like=True):
 
     def with_record(self, feed: str, number: int, time: int, now: int) -> "Session":
         """Return the session with one more number seen; `now` is our clock in milliseconds."""
+        if self.has(feed, number):
+            return self
         ranges = _added(self.seen.get(feed, ()), number, time, now)
         return replace(self, seen={**self.seen, feed: ranges[-RANGES_MAX:]})
 

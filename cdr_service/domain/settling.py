@@ -84,29 +84,33 @@ class Settling:
         for dissolved in (meeting for absorbed in self._absorbed.values() for meeting in absorbed):
             self._settle_slots(dissolved.id, dissolved.timeline, Timeline())
         while self._pending:
-            meeting = min(self._pending, key=self._first)
-            self._settle_slots(meeting, *self._fold(meeting, self._pending.pop(meeting)))
+            id_ = min(self._pending, key=self._first)
+            pending = self._pending.pop(id_)
+            with self._workspace.asking_later():
+                meeting = self._workspace.meeting(id_)
+                if meeting is not None:  # else dissolved or forgotten, though claims of it are still in a ledger
+                    self._settle_slots(id_, *self._fold(meeting, pending))
+        self._workspace.ask()
         return [event for meeting in self._before for event in self._announce(meeting)]
 
     def _first(self, meeting: str) -> tuple[OrderKey, str]:
         occurrences = self._pending[meeting].occurrences
         return (min(o.at for o in occurrences) if occurrences else OrderKey(0, "", 0)), meeting
 
-    def _fold(self, id_: str, pending: _Pending) -> tuple[Timeline, Timeline]:
+    def _fold(self, meeting: Meeting, pending: _Pending) -> tuple[Timeline, Timeline]:
         """Fold what is pending into a meeting; return its timeline before and after."""
-        meeting = self._workspace.meeting(id_) or Meeting(id_)
         before = meeting.timeline
-        self._before.setdefault(id_, before)
+        self._before.setdefault(meeting.id, before)
         calls = {c.id: c for c in map(self._workspace.call, meeting.calls) if c is not None}
         setting = Setting(meeting.call_type, meeting.owner, self._options.join_sticky, self._options.policies)
-        view = _Slots(self._workspace, self._options, id_)
+        view = _Slots(self._workspace, self._options, meeting.id)
         after = self._folded_on(meeting, pending, calls, setting._replace(owner=meeting.owner_now), view)
         if after is None:
             legs = self._workspace.legs_of(calls)
             recordings = [self._workspace.recording(r) for c in calls.values() for r in c.recordings]
             occurrences = meeting_occurrences(meeting, calls, legs, [r for r in recordings if r is not None])
             after = Fold(Timeline(), setting, view, whole=True).run(occurrences)
-        self._workspace.put(replace(meeting, timeline=after), "meeting", id_)
+        self._workspace.put(replace(meeting, timeline=after), "meeting", meeting.id)
         return before, after
 
     def _folded_on(
@@ -182,10 +186,10 @@ class _Slots:
         self._options = options
         self._meeting = meeting
 
-    def grant(self, policy: str, claim: Claim) -> OrderKey | None:
+    def grant(self, policy: str, claim: Claim, before: tuple[Claim, ...]) -> OrderKey | None:
         """Return from when on the claim is served."""
         ledger, options = self._workspace.ledger(policy, claim.holder), self._options
-        return slots.grant(ledger, self._meeting, claim.wanted, options.pmp_calls_per_user, waits=options.spill_back)
+        return slots.grant(ledger, self._meeting, claim, before, options.pmp_calls_per_user, waits=options.spill_back)
 
 
 def _by_holder(standing: Standing) -> dict[str, tuple[Claim, ...]]:

@@ -16,7 +16,8 @@ from cdr_service.domain.records import OrderKey
 _BEFORE_ALL: Final = OrderKey(0, "", 0)
 
 KEPT_MILLISECONDS: Final = 26 * 3600 * 1000
-"""Ended claims are kept so long after the newest one, for records that come late; longer than any stale call lives."""
+"""A claim that ended so long before the newest is settled: it stays as it was served, whatever comes late. It is kept
+while it overlaps one that is not settled, because that one may have waited for it."""
 
 
 class Claim(Struct, frozen=True, array_like=True):
@@ -52,50 +53,67 @@ class _Pays:
         free = [at for at in self._free_from if at is not None]
         if not free:
             return None
-        soonest = min(free)
-        at = max(claim.wanted, soonest)
-        if (claim.ended is not None and at >= claim.ended) or (at > claim.wanted and not self._waits):
+        at = max(claim.wanted, min(free))
+        too_late = not self._waits or (claim.ended is not None and at >= claim.ended)
+        if at > claim.wanted and too_late:
             return None
-        self._free_from[self._free_from.index(soonest)] = claim.ended
+        self.take(claim)
         return at
 
+    def take(self, claim: Claim) -> None:
+        """Take the place that is free soonest until the claim ends."""
+        free = [at for at in self._free_from if at is not None]
+        if free:
+            self._free_from[self._free_from.index(min(free))] = claim.ended
 
-def grant(ledger: Ledger, meeting: str, wanted: OrderKey, limit: int, *, waits: bool = True) -> OrderKey | None:
+
+def grant(
+    ledger: Ledger, meeting: str, claim: Claim, before: tuple[Claim, ...], limit: int, *, waits: bool = True
+) -> OrderKey | None:
     """Return from when on a claim of `meeting` is served, or None while it has to wait.
 
-    `limit` is how many meetings one license pays at once; with `waits` false a claim is served at once or never.
+    `before` are the earlier claims of the same meeting, as it sees them now. `limit` is how many meetings one license
+    pays at once; with `waits` false a claim is served at once or never.
     """
-    pays = _Pays(limit, waits=waits)
-    for other, claim in _in_order(ledger):
-        if other != meeting and (claim.wanted, other) < (wanted, meeting):
-            pays.serve(claim)
-    return pays.serve(Claim("", wanted))
+    known = Ledger({**ledger.claims, meeting: (*before, claim)})
+    return next(right for _, served, right in _served(known, limit, waits=waits) if served is claim)
 
 
 def misjudged(ledger: Ledger, limit: int, *, waits: bool = True) -> Iterator[tuple[str, Claim, OrderKey | None]]:
     """Yield the claims whose grant is not what the other claims now allow: meeting, claim, and the right grant."""
-    pays = _Pays(limit, waits=waits)
-    for meeting, claim in _in_order(ledger):
-        right = pays.serve(claim)
-        if right != claim.granted:
-            yield meeting, claim, right
+    return (found for found in _served(ledger, limit, waits=waits) if found[1].granted != found[2])
 
 
-def _in_order(ledger: Ledger) -> list[tuple[str, Claim]]:
-    pairs = [(meeting, claim) for meeting, claims in ledger.claims.items() for claim in claims]
-    return sorted(pairs, key=lambda pair: (pair[1].wanted, pair[0]))
+def _served(ledger: Ledger, limit: int, *, waits: bool) -> Iterator[tuple[str, Claim, OrderKey | None]]:
+    """Yield every claim in the order in which they were wanted: meeting, claim, and from when on it is served."""
+    pays, settled = _Pays(limit, waits=waits), _settled_before(ledger)
+    pairs = [(claim.wanted, meeting, claim) for meeting, claims in ledger.claims.items() for claim in claims]
+    for _, meeting, claim in sorted(pairs, key=lambda pair: pair[:2]):
+        if not _is_settled(claim, settled):
+            yield meeting, claim, pays.serve(claim)
+            continue
+        if claim.granted is not None:
+            pays.take(claim)
+        yield meeting, claim, claim.granted
+
+
+def _settled_before(ledger: Ledger) -> int:
+    newest = max((claim.wanted.time for claims in ledger.claims.values() for claim in claims), default=0)
+    return newest - KEPT_MILLISECONDS
+
+
+def _is_settled(claim: Claim, before: int) -> bool:
+    return claim.ended is not None and claim.ended.time <= before
 
 
 def with_claims(ledger: Ledger, meeting: str, claims: tuple[Claim, ...]) -> Ledger:
-    """Return the ledger with all claims of one meeting replaced, and those forgotten that ended long ago."""
+    """Return the ledger with all claims of one meeting replaced, and those forgotten that decide nothing any more."""
     entries = {other: kept for other, kept in ledger.claims.items() if other != meeting}
     if claims:
         entries[meeting] = claims
-    newest = max((c.wanted.time for kept in entries.values() for c in kept), default=0)
+    settled = _settled_before(Ledger(entries))
+    unsettled = [c.wanted.time for kept in entries.values() for c in kept if not _is_settled(c, settled)]
+    forgotten = min([settled, *unsettled])
     return Ledger(
-        {
-            other: kept
-            for other, kept in entries.items()
-            if any(c.ended is None or c.ended.time > newest - KEPT_MILLISECONDS for c in kept)
-        }
+        {other: kept for other, kept in entries.items() if not all(_is_settled(claim, forgotten) for claim in kept)}
     )

@@ -13,12 +13,12 @@ from cdr_service.domain.slots import Claim
 
 
 class Kind(StrEnum):
-    """What can happen in a meeting. The values order occurrences that one record causes at once."""
+    """What can happen in a meeting. The values order what one record causes at once: who moves joins, then leaves."""
 
     OWNER_KNOWN = "1 owner known"
     IDENTIFIED = "2 identified"
-    LEFT = "3 left"
-    JOINED = "4 joined"
+    JOINED = "3 joined"
+    LEFT = "4 left"
     RECORDING_STARTED = "5 recording started"
     RECORDING_STOPPED = "6 recording stopped"
     STREAMING_STARTED = "7 streaming started"
@@ -49,12 +49,17 @@ class Cause(StrEnum):
     MEMBER_JOINED = "member_joined"
     MEMBER_LEFT = "member_left"
     OWNER_RESOLVED = "owner_resolved"
+    INITIATOR_RESOLVED = "initiator_resolved"
     SLOT_FREED = "slot_freed"
     SLOT_TAKEN = "slot_taken"
     PARTICIPANT_LEFT = "participant_left"
+    THIRD_PARTICIPANT = "third_participant"
     RECORDING_STARTED = "recording_started"
     RECORDING_STOPPED = "recording_stopped"
+    VIDEO_STARTED = "video_started"
+    VIDEO_STOPPED = "video_stopped"
     DIRECTORY_CHANGED = "directory_changed"
+    POLICY_CHANGED = "policy_changed"
     CALL_ENDED = "call_ended"
     CORRECTION = "correction"
 

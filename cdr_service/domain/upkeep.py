@@ -6,6 +6,7 @@ Each function is a task for the intake, which runs it in turn with the documents
 from msgspec.structs import replace
 
 from cdr_service.domain.bookkeeping import STALE, Bookkeeper
+from cdr_service.domain.calls import Meeting, Recording
 from cdr_service.domain.events import Event
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.records import OrderKey
@@ -66,10 +67,33 @@ def forget_call(workspace: Workspace, call: str) -> None:
         return
     calls = tuple(other for other in meeting.calls if other != call)
     workspace.put(replace(meeting, calls=calls) if calls else None, "meeting", meeting.id)
+    if not calls:
+        _forget_ledgers(workspace, meeting)
 
 
-def forget_leg(workspace: Workspace, leg: str) -> None:
-    """Remove a leg that never was on a call: somebody who gave up in an IVR, or a scanner."""
-    known = workspace.get(Leg, "leg", leg)
-    if known is not None and not known.calls:
-        workspace.put(None, "leg", leg)
+def _forget_ledgers(workspace: Workspace, meeting: Meeting) -> None:
+    """Remove the ledgers of holders of whom no other meeting wants anything, or ever did as far as is kept."""
+    for policy, standing in meeting.timeline.standings.items():
+        for holder in sorted({claim.holder for claim in standing.all_claims}):
+            others = [other for other in workspace.ledger(policy, holder).claims if other != meeting.id]
+            workspace.need(("meeting", other) for other in others)
+            if not any(map(workspace.meeting, others)):
+                workspace.put(None, "slots", policy, holder)
+
+
+def is_loose(thing: Leg | Recording | None) -> bool:
+    """Is it on no call?
+
+    So is the leg of a scanner or of somebody who gave up in an IVR, and a recording of which only the end reached us.
+    """
+    if isinstance(thing, Recording):
+        return thing.call is None
+    return thing is not None and not thing.calls
+
+
+def forget_loose(workspace: Workspace, name: str) -> None:
+    """Remove a leg or a recording, named as `kind:id`, that is on no call."""
+    kind, _, id_ = name.partition(":")
+    known = workspace.leg(id_) if kind == "leg" else workspace.recording(id_)
+    if is_loose(known):
+        workspace.put(None, kind, id_)

@@ -4,7 +4,8 @@ The domain does no I/O. It asks a workspace for what it needs; where that is not
 the caller loads it and starts over. Most batches name all they need in their records, so they start over at most once.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from cdr_service.domain.calls import Call, Meeting, Recording
@@ -64,6 +65,7 @@ class Workspace:
         self.legs_added: dict[str, set[str]] = {}
         self.heard: set[str] = set()
         """Calls of which a record was taken."""
+        self._missing: set[Key] = set()
 
     def get(self, kind: type[T], *key: str) -> T | None:
         """Return the thing as it is now, or None where there is none."""
@@ -77,6 +79,19 @@ class Workspace:
         if thing is not None and not isinstance(thing, kind):
             raise TypeError(f"{key} holds a {type(thing).__name__}, not a {kind.__name__}")
         return thing
+
+    @contextmanager
+    def asking_later(self) -> Iterator[None]:
+        """Put off asking for what is not loaded until `ask`, so that one load serves many independent steps."""
+        try:
+            yield
+        except NeedsLoad as need:
+            self._missing.update(need.keys)
+
+    def ask(self) -> None:
+        """Ask for everything that was put off; what was worked out without it counts for nothing."""
+        if self._missing:
+            raise NeedsLoad(self._missing)
 
     def before(self, key: Key) -> Any:
         """Return the thing as it was loaded."""

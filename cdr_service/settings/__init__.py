@@ -4,7 +4,7 @@
 them. `docs/configuration.md` is made from `models` by `docs/generate.py`.
 """
 
-from cdr_service.settings.load import SettingsError, load_settings
+from cdr_service.settings.load import SettingsError, load_only, load_settings
 from cdr_service.settings.models import DeploymentSettings, LicensingSettings, ServiceSettings, Settings
 from cdr_service.settings.values import Bind
 
@@ -15,5 +15,6 @@ __all__ = [
     "ServiceSettings",
     "Settings",
     "SettingsError",
+    "load_only",
     "load_settings",
 ]

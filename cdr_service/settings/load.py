@@ -5,7 +5,7 @@ import os
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -42,11 +42,8 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
 
     Raises SettingsError.
     """
-    ours = {name: value for name, value in environ.items() if name.startswith(PREFIX) and value.strip()}
-    ours = {name: value for name, value in ours.items() if not name.startswith(_NOT_OURS)}
-    named = ours.pop("CDR_CONFIG", None)
-    if config is None and named:
-        config = Path(named)
+    ours, named = _ours(environ)
+    config = config or named
     variables = _from_environment(ours)
     file = _from_file(config) if config else {}
     deployments = _table(file.pop("deployments", {}), "deployments")
@@ -60,6 +57,38 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
         return Settings.model_validate(given | {"deployments": {**deployments, "default": default}})
     except ValidationError as error:
         raise SettingsError(_sentence(error.errors()[0], ours, config)) from None
+
+
+M = TypeVar("M", ServiceSettings, DeploymentSettings)
+
+
+def load_only(model: type[M], *keys: str, environ: Mapping[str, str] = os.environ) -> M:
+    """Read a few settings for a command that needs no others; of those, only the variables' names are checked.
+
+    Where a client runs, the service's files need not be readable, and a mistake in its other settings is none of the
+    client's business. Raises SettingsError.
+    """
+    ours, config = _ours(environ)
+    _check_names(ours)
+    secret: list[str] = [key for key in keys if key in _SECRETS]
+    wanted = {*keys, *(f"{key}_file" for key in secret)}
+    variables = {name: value for name, value in ours.items() if name.removeprefix(PREFIX).lower() in wanted}
+    variables = _secrets_read(variables, {f"{PREFIX}{key.upper()}_FILE": PREFIX + key.upper() for key in secret})
+    file = {key: value for key, value in (_toml(config) if config else {}).items() if key in wanted}
+    given = _secrets_read(file, {f"{key}_file": key for key in secret})
+    given |= {name.removeprefix(PREFIX).lower(): value for name, value in variables.items()}
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise SettingsError(_sentence(error.errors()[0], ours, config)) from None
+
+
+def _ours(environ: Mapping[str, str]) -> tuple[dict[str, str], Path | None]:
+    """Return the variables that are settings by their prefix, and the file that one of them names."""
+    ours = {name: value for name, value in environ.items() if name.startswith(PREFIX) and value.strip()}
+    ours = {name: value for name, value in ours.items() if not name.startswith(_NOT_OURS)}
+    named = ours.pop("CDR_CONFIG", None)
+    return ours, Path(named) if named else None
 
 
 def is_secret(field: FieldInfo) -> bool:
@@ -81,20 +110,24 @@ def _variables() -> set[str]:
     return {PREFIX + key.upper() for key in keys}
 
 
-def _from_environment(ours: Mapping[str, str]) -> dict[str, Any]:
+def _check_names(ours: Mapping[str, str]) -> None:
     known = _variables()
     for name in ours:
         if name not in known:
             raise SettingsError(f"{printable(name, 80)} is not a setting{_meant(name, {*known, 'CDR_CONFIG'})}")
+
+
+def _from_environment(ours: Mapping[str, str]) -> dict[str, Any]:
+    _check_names(ours)
     source = EnvSettingsSource(TopLevel)
     resolved = _secrets_read(ours, {f"{PREFIX}{key.upper()}_FILE": PREFIX + key.upper() for key in _SECRETS})
     source.env_vars = {name.lower(): value for name, value in resolved.items()}
     return source()
 
 
-def _from_file(config: Path) -> dict[str, Any]:
+def _toml(config: Path) -> dict[str, Any]:
     try:
-        file = tomllib.loads(read_text(config))
+        return tomllib.loads(read_text(config))
     except tomllib.TOMLDecodeError as error:
         where = printable(str(config))
         raise SettingsError(
@@ -102,6 +135,10 @@ def _from_file(config: Path) -> dict[str, Any]:
         ) from None
     except ValueError as error:
         raise SettingsError(f"CDR_CONFIG (--config) {error}.") from None
+
+
+def _from_file(config: Path) -> dict[str, Any]:
+    file = _toml(config)
     names = {f"{key}_file": key for key in _SECRETS}
     deployments = file.get("deployments")
     if isinstance(deployments, dict):

@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
+from typing import Protocol
 
 import aiohttp
 from yarl import URL
@@ -31,6 +32,16 @@ _HINTS: dict[int, str] = {
     HTTPStatus.METHOD_NOT_ALLOWED: "; the path of a receiver is /cdr or /cdr/DEPLOYMENT",
     HTTPStatus.SERVICE_UNAVAILABLE: "; it cannot store records now",
 }
+
+
+class Watcher(Protocol):
+    """Sees what a Call Bridge generates at the moment when it does, whatever comes of the delivery."""
+
+    def put(self, record: NumberedRecord) -> None:
+        """See a record."""
+
+    def restart(self, bridge: Identity) -> None:
+        """See that the bridge was restarted, and who it is now."""
 
 
 class Feed:
@@ -107,7 +118,13 @@ class Bridge:
     def __init__(self, identity: Identity, *, first_index: int = 0) -> None:
         self.identity = identity
         self.feeds: list[Feed] = []
+        self.watchers: list[Watcher] = []
         self._next_index = first_index
+
+    @property
+    def next_index(self) -> int:
+        """The correlatorIndex of the next record."""
+        return self._next_index
 
     def add_receiver(self, *, buffer: int = BUFFER, largest: int = LARGEST_DOCUMENT, seed: int = 0) -> Feed:
         """Add a receiver; one that comes late starts at recordIndex 1 and gets no history."""
@@ -119,15 +136,15 @@ class Bridge:
         """Generate a record at a time."""
         numbered = NumberedRecord(record, time, self._next_index)
         self._next_index += 1
-        for feed in self.feeds:
-            feed.put(numbered)
+        for watcher in (*self.feeds, *self.watchers):
+            watcher.put(numbered)
 
     def restart(self, session: str) -> None:
         """Restart the process: a new session, all indices from the start, open calls never heard of again."""
         self.identity = replace(self.identity, session=session)
         self._next_index = 0
-        for feed in self.feeds:
-            feed.restart(self.identity)
+        for watcher in (*self.feeds, *self.watchers):
+            watcher.restart(self.identity)
 
 
 class Sender:

@@ -100,14 +100,15 @@ def _record(numbered: NumberedRecord) -> str:
     }
     if numbered.missing:
         attributes["numPreceedingRecordsMissing"] = str(numbered.missing)
-    content = _element(ELEMENTS[record.type], {"@id": record.id, **record.fields})
+    content = element(ELEMENTS[record.type], {"@id": record.id, **record.fields})
     return f"<record{_attributes(attributes)}>\n{content}</record>"
 
 
-def _element(name: str, value: Value) -> str:
+def element(name: str, value: Value) -> str:
+    """Write a value as an element of this name, or as several where it is a sequence."""
     if isinstance(value, Mapping):
         attributes = {key[1:]: str(inner) for key, inner in value.items() if key.startswith("@")}
-        content = "".join(_element(key, inner) for key, inner in value.items() if not key.startswith("@"))
+        content = "".join(element(key, inner) for key, inner in value.items() if not key.startswith("@"))
         start = f"<{name}{_attributes(attributes)}"
         return f"{start}>{content}</{name}>" if content else f"{start}/>"
     if value is None or value == "":
@@ -116,7 +117,7 @@ def _element(name: str, value: Value) -> str:
         return f"<{name}>{'true' if value else 'false'}</{name}>"
     if isinstance(value, str | int):
         return f"<{name}>{_text(str(value))}</{name}>"
-    return "".join(_element(name, inner) for inner in value)
+    return "".join(element(name, inner) for inner in value)
 
 
 def _attributes(attributes: Mapping[str, str]) -> str:

@@ -6,8 +6,9 @@
     redis+cluster://[user:password@]host[:port],…
 
 After a `?`: `ca=PATH` (a file of certificates to trust instead of the system's), `tls=true` (needed with sentinel and
-cluster, where the scheme does not say it), and `sentinel_username=`, `sentinel_password=` where the Sentinels ask for
-their own. Whatever is reserved in a URL is percent-encoded, in passwords above all.
+cluster, where the scheme does not say it), `sentinel_username=`, `sentinel_password=` where the Sentinels ask for their
+own, and `replicas=N`: a write counts once so many replicas have it, not only the master (`docs/store.md`). Whatever is
+reserved in a URL is percent-encoded, in passwords above all.
 """
 
 import re
@@ -25,6 +26,7 @@ _URL = re.compile(
     r"(?P<scheme>[a-z+]+)://(?:(?P<user>[^/?]*)@)?(?P<hosts>[^/?@]*)(?P<path>/[^?]*)?(?:\?(?P<query>.*))?", re.DOTALL
 )
 _HOST = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<name>[^:\[\]\s]+))(?::(?P<port>\d{1,5}))?")
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _YES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -39,11 +41,11 @@ class Kind(Enum):
 
 
 _OPTIONS = {
-    Kind.SERVER: {"db", "ca", "tls"},
-    Kind.SERVER_TLS: {"db", "ca", "tls"},
-    Kind.UNIX: {"db"},
-    Kind.SENTINEL: {"db", "ca", "tls", "sentinel_username", "sentinel_password"},
-    Kind.CLUSTER: {"ca", "tls"},
+    Kind.SERVER: {"db", "ca", "tls", "replicas"},
+    Kind.SERVER_TLS: {"db", "ca", "tls", "replicas"},
+    Kind.UNIX: {"db", "replicas"},
+    Kind.SENTINEL: {"db", "ca", "tls", "replicas", "sentinel_username", "sentinel_password"},
+    Kind.CLUSTER: {"ca", "tls", "replicas"},
 }
 
 
@@ -66,6 +68,8 @@ class StoreAddress:
     tls: bool = False
     ca: str | None = None
     """Path of a PEM file; None trusts what the system trusts."""
+    replicas: int = 0
+    """How many replicas must have a write before it counts."""
 
     def __str__(self) -> str:
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
@@ -92,13 +96,14 @@ def parse_store_url(url: str) -> StoreAddress:
         hosts=hosts,
         path=path if kind is Kind.UNIX else "",
         service=service,
-        database=_read_database(options.get("db", database)),
+        database=_read_number("the database", options.get("db", database)),
         username=unquote(username) or None,
         password=unquote(password) or None,
         sentinel_username=options.get("sentinel_username"),
         sentinel_password=options.get("sentinel_password"),
         tls=tls,
         ca=_read_ca(options.get("ca"), tls=tls),
+        replicas=_read_number("replicas", options.get("replicas", "0")),
     )
 
 
@@ -152,9 +157,9 @@ def _read_yes(name: str, text: str) -> bool:
     return _YES[text.lower()]
 
 
-def _read_database(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise StoreUrlError("CDR_REDIS_URL: the database must be a number.")
+def _read_number(name: str, text: str) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise StoreUrlError(f"CDR_REDIS_URL: {name} must be a number.")
     return int(text)
 
 

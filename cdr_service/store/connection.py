@@ -24,6 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
@@ -49,8 +50,15 @@ from cdr_service.store.safety import SETTINGS, unsafe_settings
 
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 5.0
+REPLICA_MILLISECONDS = 1000
+"""How long a write may take to reach the replicas. Below READ_SECONDS."""
 COMMANDS_AT_ONCE = 64
 """More wait for their turn. Below redis-py's limit of connections to a server (100), past which it refuses."""
+
+
+class _TooFewReplicasError(RedisError):
+    """A write was done, but fewer replicas than the URL asks for have it in time."""
+
 
 _FORBIDDEN = "does not let the user in CDR_REDIS_URL run a command that is needed"
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
@@ -65,17 +73,23 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (MasterDownError, "has lost its master"),
     (ClusterDownError, "is a cluster that is down"),
     (TryAgainError, "is moving these keys between nodes"),
+    (AskError, "has these keys at another node now"),
+    (_TooFewReplicasError, "has too few replicas that took the write in time"),
     (ClusterError, "is a cluster whose nodes disagree"),
     (SlotNotCoveredError, "is a cluster that does not cover these keys"),
     (InvalidResponse, "does not speak the Redis protocol"),
 )
 """What a redis-py error means to us. The first that fits counts, so a subclass stands before its parent."""
 
+_NO_REPLICAS = "NOREPLICAS "
+_NO_MASTER = (ReadOnlyError, ClusterDownError, AskError)
+"""Answers by which a server says that it is not, or no longer, the one to ask."""
 _REASONS_BY_TEXT = {
     "MISCONF ": "cannot write to its disk",
-    "NOREPLICAS ": "has too few replicas to accept a write",
+    _NO_REPLICAS: "has too few replicas to accept a write",
     "BUSY ": "is busy with a script that does not end",
     "ACL failure in script": _FORBIDDEN,
+    "The user executing the script can't ": _FORBIDDEN,  # Redis 7.0
 }
 """Errors that redis-py gives no type of their own, by how the answer begins."""
 
@@ -99,6 +113,8 @@ class Connection:
         self._address = address
         self._build = build
         self._client = build()
+        self.replicas = address.replicas
+        """How many replicas must have a write that is to be `replicated`."""
         self._wait_seconds = wait_seconds
         self._turns = asyncio.Semaphore(COMMANDS_AT_ONCE)
 
@@ -121,26 +137,43 @@ class Connection:
         tag, else each node has a round trip of its own.
         """
         async with self._turn() as client:
-            pipeline = client.pipeline(transaction=False)
-            for command in commands:
-                pipeline.execute_command(*command)
-            answers: list[Any] = await pipeline.execute(raise_on_error=False)
-            for answer in answers:
-                if isinstance(answer, Exception):
-                    raise answer
+            return await _run(client, commands)
+
+    async def replicated(self, key: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run commands, of which one writes, and return when as many replicas as the URL asks for have that.
+
+        They then also have whatever the server of `key`, to which all commands go, had been told before. Where too
+        few replicas follow in time, what was written stays written.
+        """
+        if not self.replicas:
+            return await self.pipeline(commands)
+        async with self._turn() as client:
+            node = client.get_node_from_key(key) if isinstance(client, RedisCluster) else None
+            *answers, reached = await _run(client, [*commands, ("WAIT", self.replicas, REPLICA_MILLISECONDS)], node)
+            if reached < self.replicas:
+                raise _TooFewReplicasError
             return answers
 
-    async def script(self, script: Script, keys: Sequence[Any], args: Sequence[Any]) -> Any:
+    async def script(
+        self, script: Script, keys: Sequence[Any], args: Sequence[Any], *, replicated: bool = False
+    ) -> Any:
         """Run a script by its hash; a server that does not know it (restarted, newly promoted) is sent the text.
 
         The text goes as EVAL with the same keys, hence to the same node, which keeps it. Nothing has run when a
-        server says NOSCRIPT, so this repeats nothing. `keys` must not be empty.
+        server says NOSCRIPT, so this repeats nothing. `keys` must not be empty. For `replicated` see the method.
         """
+
+        async def run(*command: Any) -> Any:
+            if not replicated:
+                return await self.execute(*command)
+            (answer,) = await self.replicated(keys[0], [command])
+            return answer
+
         tail = (len(keys), *keys, *args)
         try:
-            return await self.execute("EVALSHA", script.sha, *tail)
+            return await run("EVALSHA", script.sha, *tail)
         except NoScriptError:
-            return await self.execute("EVAL", script.text, *tail)
+            return await run("EVAL", script.text, *tail)
 
     async def safety(self) -> list[str]:
         """Sentences that name what is unsafe about the store's settings; with Cluster those of every master."""
@@ -184,7 +217,8 @@ class Connection:
 
     async def _start_afresh(self, client: Redis | RedisCluster, error: Exception) -> None:
         """Forget what led to a server that is gone or is no longer the master."""
-        if isinstance(error, ResponseError) and not isinstance(error, (ReadOnlyError, ClusterDownError)):
+        told_by_master = isinstance(error, ResponseError) and not isinstance(error, _NO_MASTER)
+        if told_by_master and not str(error).startswith(_NO_REPLICAS):  # they may follow another master
             return
         if isinstance(client, Redis):
             with suppress(RedisError, OSError):
@@ -238,6 +272,28 @@ def connect(url: str, *, connect_seconds: float = CONNECT_SECONDS, read_seconds:
         return client
 
     return Connection(address, build, read_seconds)
+
+
+async def _run(
+    client: Redis | RedisCluster, commands: Sequence[tuple[Any, ...]], node: ClusterNode | None = None
+) -> list[Any]:
+    """Run commands over one connection to `node`, or where the keys are; raise the first error after all have run."""
+    if isinstance(client, RedisCluster):
+        on_cluster = client.pipeline()
+        for command in commands:
+            on_cluster.execute_command(*command, target_nodes=node)
+        # WAIT answers for what its own connection wrote. Had another command been sent on to another node, it would
+        # answer for nothing.
+        answers = await on_cluster.execute(raise_on_error=False, allow_redirections=node is None)
+    else:
+        pipeline = client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        answers = await pipeline.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
 
 
 def _sentinel_client(address: StoreAddress, options: dict[str, Any]) -> Redis:

@@ -14,6 +14,7 @@ import os
 import platform
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -114,20 +115,27 @@ class EmbeddedServer:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                owner = os.pread(lock, 20, 0).decode().strip()
+                owner = os.pread(lock, 20, 0).decode(errors="replace").partition("\n")[0]
                 if _is_alive(owner) or asyncio.get_running_loop().time() > deadline:
                     raise EmbeddedServerError(
                         f"The folder {self._data_dir} is in use by another cdr-service (process {owner}): stop that"
                         " one first, or set CDR_DATA_DIR to another folder."
                     ) from None
             await asyncio.sleep(0.05)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        self._note_in_lock(b"")
+
+    def _note_in_lock(self, socket_path: bytes) -> None:
+        """Write down who has the folder and where its server listens: this process's id, then the socket's path."""
+        if self._lock is None:
+            raise RuntimeError("The folder is not locked.")
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, b"%d\n%s" % (os.getpid(), socket_path), 0)
 
     def _start_guard(self, binary: Path) -> None:
         if self._lock is None:
             raise RuntimeError("The folder is not locked.")
         self._socket = socket = self._choose_socket()
+        self._note_in_lock(os.fsencode(socket))
         with contextlib.suppress(FileNotFoundError):
             self.log_file.replace(self.log_file.with_name("server.log.previous"))
         guard = [sys.executable, "-I", "-S", str(_GUARD), str(self._lock), str(socket.parent)]
@@ -185,6 +193,20 @@ async def embedded_server(data_dir: Path) -> AsyncIterator[str]:
         yield server.url
     finally:
         await server.stop()
+
+
+def running_server(data_dir: Path) -> str | None:
+    """Return the URL of the embedded server that another process has on `data_dir`, or None where none runs.
+
+    Nothing is started or claimed, so a command can work on the store of a service that runs.
+    """
+    try:
+        path = (data_dir.absolute() / "lock").read_bytes().partition(b"\n")[2]
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(path)
+    except OSError:  # no such folder or socket, or one that a killed server left behind
+        return None
+    return f"unix://{quote(path)}"
 
 
 def find_server() -> Path:

@@ -31,7 +31,8 @@ class Keys:
         self.heard = self.prefix + "heard"
         """Sorted set of live calls by when a record of theirs was last received: for calls that never end."""
         self.loose = self.prefix + "loose"
-        """Sorted set of legs that never were on a call by when they were heard of. Until retention removes the leg."""
+        """Sorted set of legs and recordings that are on no call, as `kind:id`, by when they were heard of. Until
+        retention removes them."""
         self.expiring = self.prefix + "expiring"
         """Sorted set of ended calls by when their end was received: retention counts from there."""
         self.switches = self.prefix + "switches"
@@ -49,17 +50,23 @@ class Keys:
         self.documents = self.prefix + "raw"
         """Stream of received documents, compressed, bounded by age and size (settings raw_...)."""
         self.counts = self.prefix + "counts"
-        """Hash of counters that only grow, for what was dropped from the bounded streams."""
+        """Hash with one count: how many bytes the received documents take, compressed. For good."""
         self.printers = self.prefix + "printers"
-        """Hash of processes with the last commit whose events each has printed. Until its orderly end, or until another
-        process has printed the rest."""
+        """Hash of who prints events, as `process.generation`, with the last event that each has printed. Until its
+        orderly end, or until another process has printed the rest."""
+        self.fence = self.prefix + "fence"
+        """String that says nothing: written to find out whether the replicas have all that was written before it."""
 
     def thing(self, key: Key) -> str:
-        """Return the name of a stored thing or an index."""
+        """Return the name of a stored thing or an index.
+
+        The directory and bridges live for good, there are as many as Call Bridges; sessions, calls, legs, meetings,
+        recordings, indexes and holders' slots until retention removes them (`domain.upkeep`).
+        """
         return self.prefix + ":".join(key)
 
     def alive(self, process: str) -> str:
-        """Return the name of the sign of life of a process: a string that expires within seconds."""
+        """Return the name of the sign of life of a process: its generation, a string that expires within seconds."""
         return f"{self.prefix}alive:{process}"
 
     def lease(self, task: str) -> str:

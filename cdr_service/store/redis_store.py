@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from cdr_service.domain.commit import Commit, Snapshot
 from cdr_service.domain.workspace import Key
-from cdr_service.errors import StoreConflict
+from cdr_service.errors import StoreConflict, StoreUnavailable
 from cdr_service.store.cache import Cache
 from cdr_service.store.codec import ABSENT, VERSION_BYTES, decode
 from cdr_service.store.connection import Connection, Script
@@ -28,16 +28,36 @@ class Written(NamedTuple):
 class RedisStore:
     """Things, indexes and streams of all deployments in a Redis-compatible store."""
 
-    def __init__(self, connection: Connection, deployments: Mapping[str, Written], process: str) -> None:
-        """`process` is a name that no other process has."""
+    def __init__(
+        self,
+        connection: Connection,
+        deployments: Mapping[str, Written],
+        process: str,
+        printed: Mapping[str, str] | None = None,
+    ) -> None:
+        """`process` is a name that no other process has.
+
+        `printed` is for a process that prints no events: by deployment, the newest event at its start. Once it is
+        gone, another process prints what it committed, as for one that died.
+        """
         self.connection = connection
         self.process = process
         self._deployments = deployments
-        self._printed: dict[str, str] = {}
+        self._prints = printed is None
+        self._printed = dict(printed or {})
+        self._generations: dict[str, int] = {}
         self._caches: dict[str, Cache] = {}
 
     def _cache(self, deployment: str) -> Cache:
         return self._caches.setdefault(deployment, Cache())
+
+    def generation(self, deployment: str) -> int:
+        """Return how often it stayed open whether a commit happened.
+
+        What such a commit told, if it did happen, this process cannot print; so it goes on under another name, and
+        the events of the old one are printed as those of a process that died.
+        """
+        return self._generations.get(deployment, 0)
 
     async def load(self, deployment: str, snapshot: Snapshot, keys: Iterable[Key]) -> None:
         """Add things to the snapshot, from what this process remembers or from the store; raise StoreUnavailable."""
@@ -52,7 +72,14 @@ class RedisStore:
         if not missing:
             return
         requests = [("SMEMBERS" if key[0] in INDEXES else "GET", names.thing(key)) for key in missing]
-        answers = await self.connection.pipeline(requests)
+        try:
+            if any(key[0] == "session" for key in missing):
+                answers = await self._load_replicated(names, requests)
+            else:
+                answers = await self.connection.pipeline(requests)
+        except StoreUnavailable:
+            self._caches.pop(deployment, None)  # the store that comes back may be another one
+            raise
         for key, answer in zip(missing, answers, strict=True):
             if key[0] in INDEXES:
                 snapshot.things[key] = frozenset(member.decode() for member in answer)
@@ -60,30 +87,43 @@ class RedisStore:
                 snapshot.things[key], snapshot.versions[key] = thing = decode(key, answer)
                 cache.put(key, thing)
 
+    async def _load_replicated(self, names: Keys, requests: list[tuple[Any, ...]]) -> list[Any]:
+        """Load what the replicas have too, where the URL asks for replicas.
+
+        By the marks of a session a record is known to be a duplicate, which is acknowledged without a commit. The marks
+        may come from a commit that no replica has: one of ours that was refused for that, or another process's that
+        still waits. Something is written behind the reads, because replicas can be waited for after a write only.
+        """
+        if not self.connection.replicas:
+            return await self.connection.pipeline(requests)
+        return (await self.connection.replicated(names.fence, [*requests, ("SET", names.fence, "")]))[:-1]
+
     async def commit(self, deployment: str, commit: Commit) -> None:
         """Change everything or nothing; raise StoreConflict or StoreUnavailable."""
         version, names = os.urandom(VERSION_BYTES), Keys(deployment)
         cache, workspace = self._cache(deployment), commit.workspace
+        printer = f"{self.process}.{self.generation(deployment)}"
         work = _Work()
         things = list(checked(commit))
         for key in things:
             work.check(names.thing(key), commit.snapshot.versions.get(key, ABSENT))
         written = self._deployments[deployment]
-        for command in commands(names, commit, version, written.policy, written.bounds, self.process):
+        for command in commands(names, commit, version, written.policy, written.bounds, printer):
             work.command(*command)
         if commit.events:
             # The events of the commit before this one are on the log by now; those of this one are not yet.
-            work.command("HSET", names.printers, self.process, self._printed.get(deployment, ""))
+            work.command("HSET", names.printers, printer, self._printed.get(deployment, ""))
         try:
-            conflicts = await self.connection.script(COMMIT, work.keys, work.arguments)
+            conflicts = await self.connection.script(COMMIT, work.keys, work.arguments, replicated=True)
         except BaseException:
-            # Whether it happened is not known, so nothing that was remembered of these things may be relied on.
-            cache.forget(things)
+            # Whether it happened is not known, so nothing that was remembered may be relied on.
+            self._caches.pop(deployment, None)
+            self._generations[deployment] = self.generation(deployment) + 1
             raise
         if conflicts:
             cache.forget(things)
             raise StoreConflict(f"{len(conflicts)} things were changed by another process")
-        if commit.events:
+        if commit.events and self._prints:
             self._printed[deployment] = commit.events[-1].event_id
         for key, thing in workspace.changed.items():
             if thing != workspace.before(key):

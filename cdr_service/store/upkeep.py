@@ -1,8 +1,8 @@
 """What the store keeps in order beside the commits: leases, signs of life, unprinted events, and bounds."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -15,22 +15,40 @@ from cdr_service.store.keys import LAYOUT, Keys
 from cdr_service.store.writes import DOCUMENT_BYTES
 
 LEASE: Final = Script(files(__package__).joinpath("lease.lua").read_text())
+FORGET: Final = Script(files(__package__).joinpath("forget.lua").read_text())
 CHUNK: Final = 500
 """Entries handled in one step, so that upkeep never stalls the intake."""
+
+
+class Printer(NamedTuple):
+    """Who prints events: a process, and which of its generations (see `RedisStore.generation`)."""
+
+    name: str
+    """`process.generation`"""
+    printed: str
+    """The event up to which all of its events are printed."""
 
 
 class Upkeep:
     """The upkeep of one deployment, by one process."""
 
-    def __init__(self, connection: Connection, deployment: str, process: str) -> None:
+    def __init__(
+        self, connection: Connection, deployment: str, process: str, generation: Callable[[], int] = lambda: 0
+    ) -> None:
+        """Take care for a process, a name that no other has, with the `generation` of its store (see `RedisStore`)."""
         self._connection = connection
         self._keys = Keys(deployment)
         self._process = process
+        self._generation = generation
 
     async def check_layout(self) -> None:
-        """Note the layout in a new store; raise StoreLayoutError where a newer release wrote it."""
+        """Raise StoreLayoutError where a newer release wrote the store; note the layout in one that is new."""
+        await self.read_layout()
         await self._connection.execute("SET", self._keys.layout, LAYOUT, "NX")
-        found = int(await self._connection.execute("GET", self._keys.layout))
+
+    async def read_layout(self) -> None:
+        """Raise StoreLayoutError where a newer release wrote the store."""
+        found = int(await self._connection.execute("GET", self._keys.layout) or LAYOUT)
         if found > LAYOUT:
             raise StoreLayoutError(
                 f"The store was written by a newer release (layout {found}, this one knows {LAYOUT}); "
@@ -48,19 +66,32 @@ class Upkeep:
 
     async def show_life(self, seconds: int) -> None:
         """Say that this process lives, for so long."""
-        await self._connection.execute("SET", self._keys.alive(self._process), 1, "EX", seconds)
+        await self._connection.execute("SET", self._keys.alive(self._process), self._generation(), "EX", seconds)
 
     async def leave(self) -> None:
         """Say in an orderly way that this process prints nothing more: all its events are on the log."""
         await self._connection.pipeline(
-            [("HDEL", self._keys.printers, self._process), ("DEL", self._keys.alive(self._process))]
+            [
+                ("HDEL", self._keys.printers, f"{self._process}.{self._generation()}"),
+                ("DEL", self._keys.alive(self._process)),
+            ]
         )
 
-    async def unprinted(self) -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
-        """Yield processes that died, with the events that they may not have printed, oldest first."""
+    async def newest_event(self) -> str:
+        """Return the event_id of the newest event; empty where there is none."""
+        newest = await self._connection.execute("XREVRANGE", self._keys.events, "+", "-", "COUNT", 1)
+        if not newest:
+            return ""
+        ((_, fields),) = newest
+        return str(msgspec.json.decode(fields[fields.index(b"e") + 1])["event_id"])
+
+    async def unprinted(self) -> AsyncIterator[tuple[Printer, list[dict[str, Any]]]]:
+        """Yield who prints no more, with the events that it may not have printed, oldest first."""
         printers = _pairs(await self._connection.execute("HGETALL", self._keys.printers))
-        for process, printed in printers.items():
-            if process == self._process or await self._connection.execute("EXISTS", self._keys.alive(process)):
+        for printer in map(Printer._make, printers.items()):
+            process, _, generation = printer.name.partition(".")
+            living = await self._connection.execute("GET", self._keys.alive(process))
+            if living is not None and int(generation) >= int(living):
                 continue
             found: list[dict[str, Any]] = []
             newest: str | bytes = "+"
@@ -70,18 +101,18 @@ class Upkeep:
                     newest = b"(" + entry
                     values = dict(zip(fields[::2], fields[1::2], strict=True))
                     event = msgspec.json.decode(values[b"e"])
-                    if event["event_id"] == printed:
+                    if event["event_id"] == printer.printed:
                         entries = []
                         break
-                    if values[b"p"].decode() == process:
+                    if values[b"p"].decode() == printer.name:
                         found.append(event)
                 if not entries:
                     break
-            yield process, found[::-1]
+            yield printer, found[::-1]
 
-    async def forget_printer(self, process: str) -> None:
-        """Note that a dead process's events were printed by another."""
-        await self._connection.execute("HDEL", self._keys.printers, process)
+    async def forget_printer(self, printer: Printer) -> None:
+        """Note that the events were printed by another, unless there are more by now."""
+        await self._connection.script(FORGET, [self._keys.printers], [*printer])
 
     async def live_calls(self) -> list[str]:
         """Return the ids of all live calls."""
@@ -95,8 +126,8 @@ class Upkeep:
         """Return ended calls whose end was received before then."""
         return await self._until(self._keys.expiring, since)
 
-    async def loose_legs(self, since: int) -> list[str]:
-        """Return legs that never were on a call and were heard of before then."""
+    async def loose_things(self, since: int) -> list[str]:
+        """Return legs and recordings that are on no call and were heard of before then, as `kind:id`."""
         return await self._until(self._keys.loose, since)
 
     async def expired_sessions(self, since: int) -> list[str]:
@@ -108,21 +139,28 @@ class Upkeep:
         found = await self._connection.execute("ZRANGEBYSCORE", self._keys.sessions, since, "+inf")
         return [session.decode() for session in found]
 
-    async def trim(self, *, events_since: int, documents_since: int, dead_since: int, document_bytes: int) -> int:
-        """Remove what is older than that from the streams, a chunk at a time; return how many documents went."""
+    async def trim(self, *, events_since: int, documents_since: int, dead_since: int, document_bytes: int) -> bool:
+        """Remove a chunk of what is older than that from the streams; return whether there may be more."""
+        more = [await self._trimmed(self._keys.events, events_since)]
+        more.append(await self._trimmed(self._keys.dead_letters, dead_since))
+        more.append(await self._trimmed_documents(documents_since, document_bytes))
+        return any(more)
+
+    async def _trimmed(self, stream: str, since: int) -> bool:
+        gone = await self._connection.execute("XTRIM", stream, "MINID", "~", since, "LIMIT", CHUNK)
+        if not gone:
+            # Whole nodes are quick to remove; here is what is left of one.
+            await self._connection.execute("XTRIM", stream, "MINID", since)
+        return bool(gone)
+
+    async def _trimmed_documents(self, since: int, most_bytes: int) -> bool:
         keys = self._keys
-        await self._connection.pipeline(
-            [
-                ("XTRIM", keys.events, "MINID", "~", events_since, "LIMIT", CHUNK),
-                ("XTRIM", keys.dead_letters, "MINID", "~", dead_since, "LIMIT", CHUNK),
-            ]
-        )
         used = int(await self._connection.execute("HGET", keys.counts, DOCUMENT_BYTES) or 0)
         entries = await self._connection.execute("XRANGE", keys.documents, "-", "+", "COUNT", CHUNK)
         gone: list[bytes] = []
         freed = 0
         for entry, fields in entries:
-            if int(entry.partition(b"-")[0]) >= documents_since and used - freed <= document_bytes:
+            if int(entry.partition(b"-")[0]) >= since and used - freed <= most_bytes:
                 break
             gone.append(entry)
             freed += len(fields[fields.index(b"b") + 1])
@@ -130,7 +168,7 @@ class Upkeep:
             await self._connection.pipeline(
                 [("XDEL", keys.documents, *gone), ("HINCRBY", keys.counts, DOCUMENT_BYTES, -freed)]
             )
-        return len(gone)
+        return len(gone) == CHUNK
 
     async def directory(self) -> Directory | None:
         """Return the directory that all processes decide by."""

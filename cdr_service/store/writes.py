@@ -10,8 +10,8 @@ from cdr_service.domain import usage
 from cdr_service.domain.announcements import announcement
 from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.commit import Commit, DeadLetter
-from cdr_service.domain.legs import Leg
 from cdr_service.domain.timeline import Standing, Transition
+from cdr_service.domain.upkeep import is_loose
 from cdr_service.domain.workspace import LEGS_OF, OPEN_IN, Key
 from cdr_service.store.codec import encode
 from cdr_service.store.keys import Keys
@@ -59,7 +59,8 @@ def _appended(keys: Keys, commit: Commit, bounds: Bounds, process: str) -> Itera
         yield ("XADD", keys.events, "MAXLEN", "~", bounds.events, "*", "e", told, "p", process)
     for letter in commit.dead_letters:
         fields = _dead_letter(letter, commit.received)
-        yield ("XADD", keys.dead_letters, "MAXLEN", "~", bounds.dead_letters, "*", *fields)
+        # Exactly: they may be large, and are few enough that it costs nothing.
+        yield ("XADD", keys.dead_letters, "MAXLEN", "=", bounds.dead_letters, "*", *fields)
     for document in commit.documents:
         packed = zlib.compress(document.body, 1)
         yield ("XADD", keys.documents, "*", "b", packed, "bridge", document.bridge, "at", commit.received)
@@ -73,8 +74,8 @@ def _indexes(keys: Keys, key: Key, before: Any, after: Any, received: int, polic
             yield from _call_indexes(keys, before, after, received)
         case "meeting":
             yield from _switches(keys, before, after, policy)
-        case "leg":
-            yield from _loose(keys, before, after, received)
+        case "leg" | "recording":
+            yield from _loose(keys, key, before, after, received)
         case "session" if after is None:
             yield ("ZREM", keys.sessions, key[1])
         case "session":
@@ -85,13 +86,13 @@ def _indexes(keys: Keys, key: Key, before: Any, after: Any, received: int, polic
             pass
 
 
-def _loose(keys: Keys, before: Leg | None, after: Leg | None, received: int) -> Iterator[Command]:
-    """Yield the changes of the list of legs that never were on a call."""
-    was, now = (leg is not None and not leg.calls for leg in (before, after))
+def _loose(keys: Keys, key: Key, before: Any, after: Any, received: int) -> Iterator[Command]:
+    """Yield the changes of the list of what is on no call."""
+    was, now = map(is_loose, (before, after))
     if now and not was:
-        yield ("ZADD", keys.loose, received, after.id if after else "")
+        yield ("ZADD", keys.loose, received, ":".join(key))
     if was and not now:
-        yield ("ZREM", keys.loose, before.id if before else "")
+        yield ("ZREM", keys.loose, ":".join(key))
 
 
 def _removed(keys: Keys, call: Call) -> Iterator[Command]:
@@ -145,7 +146,8 @@ def _listed(meeting: Meeting | None, policy: str) -> dict[str, int]:
     if meeting is None:
         return {}
     transitions = meeting.timeline.standings.get(policy, Standing()).transitions
-    return {switch_member(meeting.id, t): t.at.time for t in transitions if t.before and t.after}
+    # What was decided while another policy was set is listed once it is announced (`domain.restating`).
+    return {switch_member(meeting.id, t): t.at.time for t in transitions if t.before and t.after and t.event_id}
 
 
 def _dead_letter(letter: DeadLetter, received: int) -> tuple[Any, ...]:
@@ -157,10 +159,5 @@ def _dead_letter(letter: DeadLetter, received: int) -> tuple[Any, ...]:
 
 
 def checked(commit: Commit) -> Iterator[Key]:
-    """Yield the keys whose versions a commit checks: what it changes and what its outcome rests on.
-
-    Legs that were only read need no check: whatever changes when a leg was in also changes its meeting.
-    """
-    changed = commit.workspace.changed
-    yield from changed
-    yield from (key for key in commit.workspace.read if key not in changed and key[0] != "leg")
+    """Yield the keys whose versions a commit checks: what it changes and what its outcome rests on."""
+    yield from {**dict.fromkeys(commit.workspace.changed), **dict.fromkeys(commit.workspace.read)}

@@ -31,6 +31,11 @@ DOWN_AFTER_MILLISECONDS = 700
 """How soon Sentinel or Cluster takes a silent master for dead."""
 
 
+def server_under_test() -> Path:
+    """Find the server that the tests run on: the one that the service brings, unless CDR_TEST_SERVER names another."""
+    return Path(os.environ.get("CDR_TEST_SERVER") or find_server())
+
+
 def debian_redis() -> Path | None:
     """Find the redis-server of the system, a second kind of server to test against; None where there is none."""
     found = shutil.which("redis-server")
@@ -85,7 +90,7 @@ class StoreServer:
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="cdr-store-"))
         self.port = port
-        self.binary = binary or find_server()
+        self.binary = binary or server_under_test()
         self.arguments = arguments
         self.options = {
             "dir": str(self.folder),
@@ -257,10 +262,13 @@ def make_sentinel(master_port: int, *lines: str, **options: str) -> StoreServer:
 
 
 @contextmanager
-def sentinel_pair() -> Iterator[SentinelPair]:
-    """Run a master with a replica in step with it, and three Sentinels that know each other."""
-    first = StoreServer(port=free_port())
-    second = StoreServer(port=free_port(), replicaof=f"127.0.0.1 {first.port}")
+def sentinel_pair(**options: str) -> Iterator[SentinelPair]:
+    """Run a master with a replica in step with it, and three Sentinels that know each other.
+
+    `options` are those of master and replica.
+    """
+    first = StoreServer(port=free_port(), **options)
+    second = StoreServer(port=free_port(), replicaof=f"127.0.0.1 {first.port}", **options)
     sentinels = tuple(make_sentinel(first.port or 0) for _ in range(3))
     with running(first, second, *sentinels):
         eventually(lambda: second.info("replication")["master_link_status"] == "up", "the replica follows")
@@ -327,9 +335,9 @@ class _ClusterNode(StoreServer):
 
 
 @contextmanager
-def cluster() -> Iterator[Cluster]:
-    """Run three masters that cover all slots, and a replica of each in step with it."""
-    nodes = tuple(_ClusterNode() for _ in range(6))
+def cluster(**options: str) -> Iterator[Cluster]:
+    """Run three masters that cover all slots, and a replica of each in step with it. `options` are those of all."""
+    nodes = tuple(_ClusterNode(**options) for _ in range(6))
     with running(*nodes):
         for number, (first, last) in enumerate([(0, 5460), (5461, 10922), (10923, 16383)]):
             nodes[number].ask("CLUSTER", "ADDSLOTSRANGE", first, last)

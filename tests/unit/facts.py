@@ -1,5 +1,6 @@
 """What must not depend on how records arrive, read from the books; and what must hold of it at any time."""
 
+import re
 from collections.abc import Iterable
 from itertools import count
 from typing import Any
@@ -129,3 +130,18 @@ def paid(books: Books, policy: str, holder: str) -> list[tuple[OrderKey, OrderKe
 def calls_that_go_on(calls: Iterable[Call]) -> list[str]:
     """Return the calls without an end."""
     return [call.id for call in calls if call.end is None]
+
+
+def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    """Return where two sets of facts differ, in words that can be read."""
+    told: list[str] = []
+    for kind in expected:
+        for id_ in {*found[kind], *expected[kind]}:
+            one, other = found[kind].get(id_), expected[kind].get(id_)
+            if one != other:
+                told += [f"{kind} {id_}", f"  found    {_readable(one)}", f"  expected {_readable(other)}"]
+    return told
+
+
+def _readable(thing: Any) -> str:
+    return re.sub(r"OrderKey\(time=17676(\d*)000, session='([^']*)', number=(\d*)\)", r"\1/\2/\3", repr(thing))

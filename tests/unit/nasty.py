@@ -115,11 +115,22 @@ class _Leg(NamedTuple):
     lync: str | None
 
 
-class _Walk:
-    """A walk through what may happen on some Call Bridges, drawn step by step."""
+class _Choices:
+    """Chooses by bytes that were drawn: hypothesis then shrinks a walk by dropping whole steps of it."""
 
-    def __init__(self, draw: st.DrawFn) -> None:
-        self.draw = draw
+    def __init__(self, step: bytes = b"") -> None:
+        self.bytes = iter(step)
+
+    def pick(self, values: Sequence[T]) -> T:
+        """Choose one of the values, the first where no byte is left."""
+        return values[next(self.bytes, 0) % len(values)]
+
+
+class _Walk(_Choices):
+    """A walk through what may happen on some Call Bridges, step by step."""
+
+    def __init__(self, setting: bytes) -> None:
+        super().__init__(setting)
         self.seconds = 0
         self.naming = self.pick(("cluster", "cluster", "feed", "none"))
         self.numbered = self.pick((True, True, True, False))
@@ -142,9 +153,6 @@ class _Walk:
         self.recordings: list[tuple[int, str, bool]] = []
         self.count = 0
 
-    def pick(self, values: Sequence[T]) -> T:
-        return self.draw(st.sampled_from(values))
-
     def id(self, kind: str) -> str:
         self.count += 1
         return f"{kind}-{self.count}"
@@ -161,14 +169,15 @@ class _Walk:
         )
 
     def write(self, writer: int, kind: type[Record], **fields: Any) -> None:
-        lost = self.writers[writer].sent and self.pick((False,) * 12 + (True,))
-        missing = self.pick((0,) * 9 + (1, 2))
+        lost = bool(self.writers[writer].sent) and self.pick((False,) * 19 + (True,))
+        missing = self.pick((0,) * 30 + (1, 2))
         self.writers[writer].write(kind, self.seconds, missing=missing, **fields)
         if lost:
             self.writers[writer].sent.pop()
 
-    def step(self) -> None:
-        self.seconds += self.pick((0, 0, 0, 1, 1, 2, 9, 400))
+    def step(self, choices: bytes) -> None:
+        self.bytes = iter(choices)
+        self.seconds += self.pick((0, 0, 0, 1, 1, 1, 2, 9))
         act = self.pick(ACTS)
         writer = self.current[self.pick(range(len(self.current)))]
         if act == "restart":
@@ -204,13 +213,15 @@ class _Walk:
         """Return a call of the session, perhaps one that has ended; None where there is none."""
         calls = [call for call, of in self.call_of.items() if of == writer]
         going_on = [call for (of, _), call in self.calls.items() if of == writer]
-        return self.pick([*calls, *going_on, *going_on]) if calls else None
+        return self.pick([*going_on, *going_on, *going_on, *calls]) if calls else None
 
     def leg(self, writer: int) -> None:
         who, id_ = self.pick(PEOPLE), self.id("leg")
-        call = self.pick((True, True, False)) and self.some_call(writer) or None
+        if not any(of == writer for of, _ in self.calls):
+            self.call(writer, self.pick(range(len(self.meetings))))
+        call = self.some_call(writer) if self.pick((True, True, True, False)) else None
         fields = person(who, sip=self.pick((False, True)))
-        role = self.pick((None,) * 8 + ("recording", "streaming", "link", "lync", "lync", "moved", "moved"))
+        role = self.pick((None,) * 14 + ("recording", "streaming", "link", "lync", "lync", "moved", "moved"))
         lync = None
         if role in ("recording", "streaming"):
             fields = {"remote_party": "recorder.example.com", "leg_type": "sip", role: True}
@@ -221,7 +232,7 @@ class _Walk:
             fields |= {"sub_type": "lync", "leg_type": "sip", "group_id": self.pick((lync, None))}
         elif role == "moved" and (legs := [*self.ended, *(leg.id for leg in self.open)]):
             fields["moved_from"] = self.pick(legs)
-        fields["direction"] = self.pick(("incoming", "incoming", "outgoing"))
+        fields["direction"] = self.pick(("incoming", "incoming", "incoming", "outgoing"))
         fields["ivr"] = call is None and self.pick((False, True))
         self.open.append(_Leg(id_, writer, call, lync))
         self.write(writer, CallLegStart, leg=id_, call=call, **fields)
@@ -258,8 +269,11 @@ class _Walk:
 
 TYPES: Final = ("coSpace", "coSpace", "coSpace", "adHoc", "forwarding")
 ACTS: Final = (
-    *("call", "call", "leg", "leg", "leg", "leg", "update", "update", "update", "update", "update"),
-    *("end leg", "end leg", "end leg", "end call", "recording", "end recording", "restart"),
+    *("leg",) * 12,
+    *("update",) * 14,
+    *("end leg",) * 7,
+    *("call",) * 3,
+    *("end call", "end call", "recording", "recording", "end recording", "restart"),
 )
 UPDATES: Final = (
     {"state": "connected", "deactivated": False},
@@ -272,47 +286,68 @@ UPDATES: Final = (
 )
 
 
+_choices = st.binary(min_size=16, max_size=16)
+_steps = st.lists(_choices, max_size=12) | st.lists(_choices, min_size=12, max_size=60)
+
+
 @st.composite
-def record_sets(draw: st.DrawFn, *, most: int = 40) -> list[Sent]:
+def record_sets(draw: st.DrawFn) -> list[Sent]:
     """Draw a record set, in order: several bridges that restart, moves, lobbies, lost records, and worse."""
-    walk = _Walk(draw)
-    for _ in range(draw(st.integers(3, most))):
-        walk.step()
+    walk = _Walk(draw(_choices))
+    for choices in draw(_steps):
+        walk.step(choices)
     return in_order(sent for writer in walk.writers for sent in writer.sent)
 
 
+class _Rush(_Choices):
+    """A few holders who come to many meetings at a time."""
+
+    def __init__(self, setting: bytes) -> None:
+        super().__init__(setting)
+        self.writers = [Writer(f"session-{number}", f"bridge-{number}") for number in range(self.pick((1, 2)))]
+        self.spaces = [self.pick(SPACES) for _ in range(self.pick((2, 3, 4, 6)))]
+        self.legs: list[tuple[int, int, str]] = []
+        self.calls: dict[tuple[int, int], str] = {}
+        self.seconds = self.count = 0
+
+    def step(self, choices: bytes) -> None:
+        self.bytes = iter(choices)
+        self.seconds += self.pick((0, 0, 1, 1, 7))
+        if self.legs and self.pick((False, False, True)):
+            self.leave(*self.pick(self.legs))
+        else:
+            self.join(self.pick(range(len(self.writers))), self.pick(range(len(self.spaces))))
+
+    def join(self, writer: int, meeting: int) -> None:
+        self.count += 1
+        if (writer, meeting) not in self.calls:
+            self.calls[writer, meeting] = f"call-{self.count}"
+            about = {"call_correlator": f"meeting-{meeting}", "cospace": self.spaces[meeting], "call_type": "coSpace"}
+            self.writers[writer].write(CallStart, self.seconds, call=self.calls[writer, meeting], **about)
+        leg, call, who = f"leg-{self.count}", self.calls[writer, meeting], person(self.pick(PEOPLE))
+        self.legs.append((writer, meeting, leg))
+        self.writers[writer].write(CallLegStart, self.seconds, leg=leg, call=call, direction="incoming", **who)
+
+    def leave(self, writer: int, meeting: int, leg: str) -> None:
+        self.legs.remove((writer, meeting, leg))
+        self.writers[writer].write(CallLegEnd, self.seconds, leg=leg, reason="remoteTeardown")
+        if not any(other[:2] == (writer, meeting) for other in self.legs) and self.pick((False, True)):
+            self.writers[writer].write(CallEnd, self.seconds, call=self.calls.pop((writer, meeting)))
+
+    def end(self) -> None:
+        for (writer, _), call in self.calls.items():
+            self.writers[writer].write(CallEnd, self.seconds + 1, call=call)
+
+
 @st.composite
-def contentions(draw: st.DrawFn, *, most: int = 40) -> list[Sent]:
-    """Draw a record set in which a few holders come to many meetings at a time; nothing is lost, all of it ends."""
-    pick = lambda values: draw(st.sampled_from(values))  # noqa: E731 - a name for what every line below does
-    writers = [Writer(f"session-{number}", f"bridge-{number}") for number in range(pick((1, 2)))]
-    spaces = [pick(SPACES) for _ in range(pick((3, 4, 6)))]
-    legs: list[tuple[int, int, str]] = []
-    calls: dict[tuple[int, int], str] = {}
-    seconds = count = 0
-    for _ in range(draw(st.integers(3, most))):
-        seconds += pick((0, 0, 1, 1, 7))
-        if legs and pick((False, False, True)):
-            writer, meeting, leg = pick(legs)
-            legs.remove((writer, meeting, leg))
-            writers[writer].write(CallLegEnd, seconds, leg=leg, reason="remoteTeardown")
-            if not any(other[:2] == (writer, meeting) for other in legs) and pick((False, True)):
-                writers[writer].write(CallEnd, seconds, call=calls.pop((writer, meeting)))
-            continue
-        writer, meeting = pick(range(len(writers))), pick(range(len(spaces)))
-        count += 1
-        if (writer, meeting) not in calls:
-            calls[writer, meeting] = f"call-{count}"
-            about = {"call_correlator": f"meeting-{meeting}", "cospace": spaces[meeting], "call_type": "coSpace"}
-            writers[writer].write(CallStart, seconds, call=calls[writer, meeting], **about)
-        legs.append((writer, meeting, f"leg-{count}"))
-        who = person(pick(PEOPLE))
-        call = calls[writer, meeting]
-        writers[writer].write(CallLegStart, seconds, leg=f"leg-{count}", call=call, direction="incoming", **who)
-    if pick((False, True)):
-        for (writer, _), call in calls.items():
-            writers[writer].write(CallEnd, seconds + 1, call=call)
-    return in_order(sent for writer in writers for sent in writer.sent)
+def contentions(draw: st.DrawFn, *, all_end: bool | None = None) -> list[Sent]:
+    """Draw a record set in which a few holders come to many meetings at a time; nothing is lost."""
+    rush = _Rush(draw(_choices))
+    for choices in draw(_steps):
+        rush.step(choices)
+    if draw(st.booleans()) if all_end is None else all_end:
+        rush.end()
+    return in_order(sent for writer in rush.writers for sent in writer.sent)
 
 
 options: Final = st.builds(

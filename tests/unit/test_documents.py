@@ -5,9 +5,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cdr_service.domain.documents import MAX_DEPTH, MAX_EXTRA, MAX_REJECTED, NotACdrDocument, parse
+from cdr_service.domain.documents import MAX_EXTRA, MAX_REJECTED, NotACdrDocument, parse
 from cdr_service.domain.elements import MAX_REPEATS, MAX_TEXT
 from cdr_service.domain.records import Batch, CallEnd, CallLegEnd, CallLegStart, CallStart, Record, UnknownRecord
+from cdr_service.domain.safe_xml import MAX_DEPTH
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 SESSION = "2f0c6a1e-7f4b-4a6e-9d53-0f4d8f6b5a11"

@@ -58,6 +58,11 @@ from cdr_service.store.address import Kind, StoreAddress, parse_store_url
             {"kind": Kind.CLUSTER, "hosts": (("one", 1), ("two", 6379)), "username": "alice", "password": "secret"},
             "redis+cluster://one:1,two:6379",
         ),
+        (
+            "redis+cluster://one?replicas=2",
+            {"kind": Kind.CLUSTER, "hosts": (("one", 6379),), "replicas": 2},
+            "redis+cluster://one:6379",
+        ),
     ],
 )
 def test_every_form_is_taken_apart(url: str, expected: dict[str, object], shown: str) -> None:
@@ -79,7 +84,9 @@ def test_every_form_is_taken_apart(url: str, expected: dict[str, object], shown:
         ("redis://one,two", "names several hosts, which needs redis+sentinel:// or redis+cluster://"),
         ("redis://host/secret", "the database must be a number"),
         ("redis://host/1/2", "more parts after the hosts than a database number"),
-        ("redis://host?secret=1", "an option after ? that redis:// does not know; it knows ca, db, tls"),
+        ("redis://host?secret=1", "an option after ? that redis:// does not know; it knows ca, db, replicas, tls"),
+        ("redis://host?replicas=secret", "replicas must be a number"),
+        ("redis://host?replicas=-1", "replicas must be a number"),
         ("redis://host?tls=secret", "tls must be true or false"),
         ("redis://host?ca=/secret", "ca= needs TLS, so rediss:// or tls=true"),
         ("rediss://host?ca=/no/such/file", "the file of certificates /no/such/file does not exist"),

@@ -1,0 +1,109 @@
+"""Looks at all that the service will need, and says what would fail, before anybody relies on it."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from cdr_service.beside import store_url
+from cdr_service.compose import HoldersFile
+from cdr_service.domain.addresses import fold_case, normalize_address
+from cdr_service.domain.identity import Directory
+from cdr_service.errors import EmbeddedServerError, StoreLayoutError, StoreUnavailable
+from cdr_service.settings import DeploymentSettings, Settings
+from cdr_service.settings.models import setting_name
+from cdr_service.store.connection import connect
+from cdr_service.store.upkeep import Upkeep
+from cdr_service.web.tls import TlsError, TlsFiles
+
+
+class Finding(NamedTuple):
+    """One thing to look at."""
+
+    fails: bool
+    """The service would not do its work; else it would, but less safely or less well than it could."""
+    sentence: str
+
+
+async def findings(settings: Settings) -> AsyncIterator[Finding]:
+    """Yield what is found; nothing where all is well. The store is only read."""
+    for certificate, key in (
+        (settings.intake_tls_cert, settings.intake_tls_key),
+        (settings.api_tls_cert, settings.api_tls_key),
+    ):
+        if certificate and key:
+            try:
+                TlsFiles(certificate, key).load()
+            except TlsError as problem:
+                yield Finding(True, str(problem))
+    for name, given in settings.deployments.items():
+        for finding in (*_of_intake(name, given), *_of_holders(name, given)):
+            yield finding
+    async for finding in _of_store(settings):
+        yield finding
+
+
+def _of_intake(name: str, given: DeploymentSettings) -> Iterator[Finding]:
+    if given.intake_open and not (given.intake_token or given.intake_allow):
+        yield Finding(
+            False,
+            f"Anybody who reaches the intake may push to the deployment {name} ({setting_name(name, 'intake_open')}): "
+            f"set {setting_name(name, 'intake_token')} or {setting_name(name, 'intake_allow')}.",
+        )
+
+
+def _of_holders(name: str, given: DeploymentSettings) -> Iterator[Finding]:
+    setting = setting_name(name, "holders")
+    if given.holders is None:
+        yield Finding(False, f"{setting} is not set, so nobody is known to hold PMP+ and every meeting takes SMP+.")
+        return
+    try:
+        directory = HoldersFile(given).read()
+    except (OSError, ValueError) as problem:
+        yield Finding(True, f"{setting} {unusable(given.holders, problem)}")
+        return
+    if directory is None:
+        return
+    if not directory.assigned:
+        yield Finding(False, f"{setting} names {given.holders}, in which nobody holds PMP+.")
+    for sentence in ambiguous(directory):
+        yield Finding(False, f"{given.holders}: {sentence}")
+
+
+def unusable(holders: Path, problem: OSError | ValueError) -> str:
+    """Return why a holders file cannot be used, as the rest of a sentence that names the setting."""
+    reason = str(getattr(problem, "strerror", None) or problem).rstrip(".")
+    return f"names {holders}, which cannot be used: {reason}."
+
+
+def ambiguous(directory: Directory) -> Iterator[str]:
+    """Yield a sentence for each alias and space that several users have, and that therefore says nothing."""
+    users = directory.users.values()
+    aliases = ((normalize_address(alias) or fold_case(alias), user.address) for user in users for alias in user.aliases)
+    spaces = ((space, user.address) for user in users for space in user.spaces)
+    for what, claims in (("alias", aliases), ("space", spaces)):
+        for name, claimants in _shared(claims):
+            yield f"the {what} {name} says nothing, because several users have it: {', '.join(claimants)}."
+
+
+def _shared(claims: Iterable[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for name, user in claims:
+        found[name].add(user)
+    return ((name, sorted(users)) for name, users in sorted(found.items()) if len(users) > 1)
+
+
+async def _of_store(settings: Settings) -> AsyncIterator[Finding]:
+    try:
+        async with store_url(settings) as url:
+            connection = connect(url)
+            try:
+                await connection.ping()
+                for sentence in await connection.safety():
+                    yield Finding(False, sentence)
+                for name in settings.deployments:
+                    await Upkeep(connection, name, "check").read_layout()
+            finally:
+                await connection.close()
+    except (EmbeddedServerError, StoreUnavailable, StoreLayoutError) as problem:
+        yield Finding(True, str(problem))

@@ -1,0 +1,56 @@
+"""What is kept to be taken in once more: dead letters with their bodies, and the documents as they were received."""
+
+import zlib
+from collections.abc import Mapping
+
+from cdr_service.derivation import KeptDocument
+from cdr_service.letters import KeptLetter
+from cdr_service.store.connection import Connection
+from cdr_service.store.keys import Keys
+
+Entry = tuple[str, Mapping[bytes, bytes]]
+
+
+class RedisKept:
+    """Reads of the two streams, oldest first. Every method raises StoreUnavailable."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def newest_letter(self, deployment: str) -> str | None:
+        """Return the id of the newest dead letter, or None where there is none."""
+        newest = await self._connection.execute("XREVRANGE", Keys(deployment).dead_letters, "+", "-", "COUNT", 1)
+        return newest[0][0].decode() if newest else None
+
+    async def letter(self, deployment: str, after: str | None, last: str) -> KeptLetter | None:
+        """Return the oldest dead letter after the one entry, and no later than the other."""
+        entries = await self._entries(Keys(deployment).dead_letters, after, last, 1)
+        return _letter(*entries[0]) if entries else None
+
+    async def remove_letter(self, deployment: str, letter: str) -> None:
+        """Remove a dead letter; one that is gone already is no error."""
+        await self._connection.execute("XDEL", Keys(deployment).dead_letters, letter)
+
+    async def documents(self, deployment: str, after: str | None, count: int) -> list[KeptDocument]:
+        """Return up to `count` documents that were received after that entry."""
+        return [_document(*entry) for entry in await self._entries(Keys(deployment).documents, after, "+", count)]
+
+    async def _entries(self, key: str, after: str | None, last: str, count: int) -> list[Entry]:
+        start = f"({after}" if after else "-"
+        found = await self._connection.execute("XRANGE", key, start, last, "COUNT", count)
+        return [(entry.decode(), dict(zip(fields[::2], fields[1::2], strict=True))) for entry, fields in found]
+
+
+def _letter(entry: str, fields: Mapping[bytes, bytes]) -> KeptLetter:
+    return KeptLetter(
+        id=entry,
+        kind=fields[b"kind"].decode(),
+        reason=fields[b"reason"].decode(),
+        content=zlib.decompress(fields[b"content"]),
+        bridge=fields[b"bridge"].decode(),
+        body=zlib.decompress(fields[b"body"]),
+    )
+
+
+def _document(entry: str, fields: Mapping[bytes, bytes]) -> KeptDocument:
+    return KeptDocument(entry, zlib.decompress(fields[b"b"]), fields[b"bridge"].decode(), int(fields[b"at"]))

@@ -1,0 +1,134 @@
+"""Several processes on one store: the facts of one process, and every event once in the stream and on some log."""
+
+import asyncio
+import os
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import aiohttp
+
+from cdr_service.simulator.scenarios import documents
+from tests.faults.processes import every_event_is_printed, stream
+from tests.faults.senders import Load, bodies, status_of
+from tests.faults.service import LONG, SEED, Service, eventually, service
+from tests.faults.test_kills import killing
+from tests.faults.undisturbed import compared, scenario
+from tests.integration.servers import StoreServer, store_server
+
+MEETINGS = 600 if LONG else 30
+
+
+@asynccontextmanager
+async def several(count: int, store: StoreServer, folder: Path) -> AsyncIterator[list[Service]]:
+    """Have so many processes on one store."""
+    async with AsyncExitStack() as stack:
+        made = [stack.enter_context(service(folder / str(n), redis_url=store.url)) for n in range(count)]
+        for one in made:
+            await one.start()
+        yield made
+
+
+def assert_one_event_a_switch(events: Sequence[dict[str, Any]], switches: Sequence[dict[str, Any]]) -> None:
+    """Fail unless the stream tells of each switch once; what a later event supersedes does not count."""
+    assert len({event["event_id"] for event in events}) == len(events)
+    superseded = {id_ for event in events for id_ in event.get("supersedes", ())}
+    told = Counter(
+        (event["meeting"], event["record_time"], event["from"], event["to"], event["holder"])
+        for event in events
+        if event["event"] == "license.switched" and event["event_id"] not in superseded
+    )
+    known = Counter(
+        (switch["meeting"], switch["at"], switch["from"]["type"], switch["to"]["type"], switch["to"]["holder"])
+        for switch in switches
+        if switch["kind"] != "weight"
+    )
+    assert told == known
+    assert set(known.values()) == {1}
+
+
+async def test_processes_that_share_a_store_know_what_one_would(tmp_path: Path) -> None:
+    """Two feeds of each bridge, each document to any of three processes: the facts of one, and one event a switch."""
+    with store_server() as store:
+        async with several(3, store, tmp_path) as services:
+            load = Load(scenario(MEETINGS), *(one.intake_url for one in services), feeds=2, seed=SEED)
+            await load.run()
+            assert not load.refused
+            await compared("Three processes on one store", MEETINGS, load, services[0], 0)
+            switches = (await services[1].get("/v1/switches", kind="all", late="all", limit="500"))["items"]
+            assert_one_event_a_switch(stream(store), switches)
+            await every_event_is_printed(store, services)
+            assert [await one.stop() for one in services] == [0, 0, 0]
+
+
+async def test_kills_among_processes_that_share_a_store_lose_and_double_nothing(tmp_path: Path) -> None:
+    """One of three processes after the other is killed: the facts are right, and what none of them printed is printed.
+
+    Its events in the stream that it could not print any more are printed by another, once it is seen to be gone.
+    """
+    chance = random.Random(SEED)
+    with store_server() as store:
+        async with several(3, store, tmp_path) as services:
+            load = Load(scenario(MEETINGS), *(one.intake_url for one in services), seed=SEED)
+
+            async def strike() -> None:
+                victim = chance.choice(services)
+                victim.kill()
+                await victim.start()
+
+            kills = await killing(load, 100 if LONG else 4, strike, chance)
+            assert kills >= (70 if LONG else 2)
+            await compared("Kills among three processes on one store", MEETINGS, load, services[0], kills)
+            switches = (await services[1].get("/v1/switches", kind="all", late="all", limit="500"))["items"]
+            assert_one_event_a_switch(stream(store), switches)
+            await every_event_is_printed(store, services)
+            assert [await one.stop() for one in services] == [0, 0, 0]
+
+
+async def test_a_process_that_dies_between_commit_and_print_leaves_the_printing_to_another(tmp_path: Path) -> None:
+    """A process commits, and is killed while its log takes nothing more: another prints what it committed."""
+    document = next(body for body in bodies(documents(scenario(MEETINGS))) if b"callStart" in body)
+    reading, writing = os.pipe()
+    with (
+        store_server() as store,
+        service(tmp_path / "mute", redis_url=store.url) as mute,
+        os.fdopen(reading, "rb") as log,
+    ):
+        with os.fdopen(writing, "wb") as to:
+            mute.launch(stdout=to)
+            await eventually(lambda: is_ready(mute), "the service takes documents")
+            fill(to)
+        async with aiohttp.ClientSession() as http:
+            pushing = asyncio.create_task(status_of(http, mute.intake_url, document))
+            await eventually(lambda: len(stream(store)), "the document is committed")
+            assert not pushing.done(), "it is acknowledged though the log is stuck"
+            mute.kill()
+            assert await pushing == 0
+            read = log.read()
+            assert not [event for event in stream(store) if event["event_id"].encode() in read]
+            with service(tmp_path / "other", redis_url=store.url) as other:
+                await other.start()
+                assert await status_of(http, other.intake_url, document) == 200
+                await every_event_is_printed(store, [other])
+                assert len([event for event in stream(store) if event["event"] == "call.started"]) == 1
+                assert await other.stop() == 0
+
+
+async def is_ready(served: Service) -> bool:
+    """Say whether it takes documents."""
+    try:
+        return bool((await served.ready())["ok"])
+    except aiohttp.ClientError:
+        return False
+
+
+def fill(pipe: IO[bytes]) -> None:
+    """Fill a pipe, so that whoever writes to it next waits."""
+    os.set_blocking(pipe.fileno(), False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(pipe.fileno(), b"\n")
+    os.set_blocking(pipe.fileno(), True)
