@@ -2,15 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from cdr_service.beside import store_url
-from cdr_service.compose import HoldersFile
 from cdr_service.domain.addresses import fold_case, normalize_address
 from cdr_service.domain.identity import Directory
 from cdr_service.errors import EmbeddedServerError, StoreLayoutError, StoreUnavailable
-from cdr_service.settings import DeploymentSettings, Settings
+from cdr_service.holders import HoldersFile
+from cdr_service.settings import DeploymentSettings, Settings, SettingsError
 from cdr_service.settings.models import setting_name
 from cdr_service.store.connection import connect
 from cdr_service.store.upkeep import Upkeep
@@ -57,23 +56,19 @@ def _of_holders(name: str, given: DeploymentSettings) -> Iterator[Finding]:
     if given.holders is None:
         yield Finding(False, f"{setting} is not set, so nobody is known to hold PMP+ and every meeting takes SMP+.")
         return
+    holders = HoldersFile(given, setting)
     try:
-        directory = HoldersFile(given).read()
-    except (OSError, ValueError) as problem:
-        yield Finding(True, f"{setting} {unusable(given.holders, problem)}")
+        holders.require()
+    except SettingsError as problem:
+        yield Finding(True, str(problem))
         return
+    directory = holders.read()
     if directory is None:
         return
     if not directory.assigned:
         yield Finding(False, f"{setting} names {given.holders}, in which nobody holds PMP+.")
     for sentence in ambiguous(directory):
         yield Finding(False, f"{given.holders}: {sentence}")
-
-
-def unusable(holders: Path, problem: OSError | ValueError) -> str:
-    """Return why a holders file cannot be used, as the rest of a sentence that names the setting."""
-    reason = str(getattr(problem, "strerror", None) or problem).rstrip(".")
-    return f"names {holders}, which cannot be used: {reason}."
 
 
 def ambiguous(directory: Directory) -> Iterator[str]:

@@ -11,20 +11,20 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import structlog
 
 from cdr_service.collection import Collection
-from cdr_service.domain.identity import Directory, parse_holders
 from cdr_service.domain.settling import Options
 from cdr_service.errors import StoreUnavailable
-from cdr_service.metrics import Metrics
+from cdr_service.holders import HoldersFile
+from cdr_service.metrics import Metrics, TimedStore
 from cdr_service.queries import Queried, Queries
-from cdr_service.reporting import Reporter
+from cdr_service.reporting import CountedReceiver, Reporter
 from cdr_service.service import Deployment, Intake
 from cdr_service.settings import DeploymentSettings, Settings
+from cdr_service.settings.models import setting_name
 from cdr_service.store.address import parse_store_url
 from cdr_service.store.collection import RedisCollection
 from cdr_service.store.connection import Connection, connect
@@ -66,45 +66,6 @@ def options_of(settings: DeploymentSettings) -> Options:
         pmp_calls_per_user=licensing.pmp_calls_per_user,
         spill_back=licensing.spill_back,
     )
-
-
-class HoldersFile:
-    """The holders file of a deployment, read again when it changes."""
-
-    def __init__(self, settings: DeploymentSettings) -> None:
-        self._settings = settings
-        self._stamp: tuple[int, int] | None = None
-        self._directory: Directory | None = None
-        self._log = structlog.get_logger().bind()
-
-    def read(self) -> Directory | None:
-        """Return the directory, or None where there is no file; one that cannot be read leaves the last good one."""
-        path = self._settings.holders
-        if path is None:
-            return None
-        try:
-            found = path.stat()
-            stamp = (found.st_mtime_ns, found.st_size)
-            if stamp != self._stamp:
-                self._directory = self._parse(path)
-                self._stamp = stamp
-        except (OSError, ValueError) as problem:
-            if self._directory is None:
-                raise
-            self._log.warning("directory.unreadable", file=str(path), reason=str(problem))
-        return self._directory
-
-    def assigned(self) -> int | None:
-        """Return how many users hold PMP+ by the file; None where there is none."""
-        return self._directory.assigned if self._directory else None
-
-    def _parse(self, path: Path) -> Directory:
-        return parse_holders(
-            path.read_text(encoding="utf-8-sig"),
-            format="toml" if path.suffix == ".toml" else "csv",
-            sip_domains=self._settings.sip_domains,
-            sip_user_match=self._settings.licensing.sip_user_match,
-        )
 
 
 class StoreHealth:
@@ -174,10 +135,11 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
         queried: list[Queried] = []
         for name, given in settings.deployments.items():
             deployment = Deployment(name=name, options=options_of(given))
-            intake = Intake(deployment, store, reporter, now)
+            intake = Intake(deployment, TimedStore(store, metrics), reporter, now)
             upkeep = Upkeep(connection, name, process, partial(store.generation, name))
             intakes[name] = await stack.enter_async_context(intake.running())
-            holders = HoldersFile(given)
+            holders = HoldersFile(given, setting_name(name, "holders"))
+            holders.require()
             queried.append(_queried(deployment, given, holders))
             caretaker = Caretaker(intake, upkeep, reporter, holders.read, _spans(given))
             await stack.enter_async_context(_cared_for(caretaker, upkeep, reporter, name))
@@ -185,7 +147,8 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
         queries = Queries(queried, reads, now)
         api = api_app(settings, queries, Collection(reads, intakes, now), health, metrics)
         api_port = await stack.enter_async_context(listen(api, outside.api, tls=_tls(settings, "api")))
-        server = intake_server(intakes, settings.deployments)
+        receivers = {name: CountedReceiver(intake, metrics) for name, intake in intakes.items()}
+        server = intake_server(receivers, settings.deployments)
         tls = _tls(settings, "intake")
         port = await stack.enter_async_context(listen(server, outside.intake, tls=tls, decompress=False))
         await _warn(log, settings, health)

@@ -196,6 +196,6 @@ def _harmless(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
     for key, value in event.items():
         if isinstance(value, str):
             event[key] = "\n".join(map(printable, value.split("\n"))) if key == "exception" else printable(value)
-    if isinstance(event["timestamp"], datetime):
-        event["timestamp"] = event["timestamp"].strftime("%H:%M:%SZ")
+    moment = event["timestamp"]
+    event["timestamp"] = f"{moment:%H:%M:%S}Z" if isinstance(moment, datetime) else f"{moment[11:19]}Z"
     return event

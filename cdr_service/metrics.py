@@ -7,10 +7,12 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from cdr_service.collection import BridgeView
-from cdr_service.domain.commit import Commit
+from cdr_service.domain.commit import Commit, Snapshot
 from cdr_service.domain.licensing import PERSONAL, SHARED, SIXTHS
 from cdr_service.domain.reception import Received
 from cdr_service.domain.views import UsageView
+from cdr_service.domain.workspace import Key
+from cdr_service.service import Store
 
 KNOWN_TYPES: Final = frozenset(
     {
@@ -47,7 +49,14 @@ class Metrics:
         )
         self.document_seconds = Histogram(
             "cdr_document_seconds",
-            "From the last byte of a document to its 200.",
+            "From a document that has arrived to its answer.",
+            ("deployment",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.commit_seconds = Histogram(
+            "cdr_commit_seconds",
+            "How long the store took for a commit.",
             ("deployment",),
             buckets=_SECONDS,
             registry=self.registry,
@@ -61,6 +70,11 @@ class Metrics:
         self.dead_letters = Counter(
             "cdr_dead_letters", "Documents and records set aside.", ("deployment", "reason"), registry=self.registry
         )
+
+    def answered(self, deployment: str, outcome: str, seconds: float) -> None:
+        """Count a document that was answered: accepted, or refused because the store or the service was not ready."""
+        self.documents.labels(deployment, outcome).inc()
+        self.document_seconds.labels(deployment).observe(seconds)
 
     def page(self, usage: Iterable[UsageView], bridges: Iterable[BridgeView]) -> bytes:
         """Return what this process counted, and what the store holds, in Prometheus' text form."""
@@ -91,8 +105,8 @@ class Metrics:
                 last.labels(bridge.deployment, bridge.call_bridge or "").set(seconds)
         return generate_latest(self.registry) + generate_latest(state)
 
-    def committed(self, deployment: str, commit: Commit, received: Sequence[Received]) -> None:
-        """Count what a commit brought."""
+    def received(self, deployment: str, received: Sequence[Received]) -> None:
+        """Count what became of the records of documents."""
         for outcome in received:
             for record in outcome.taken:
                 kind = record.type if record.type in KNOWN_TYPES else "unknown"
@@ -101,6 +115,9 @@ class Metrics:
                 self.records.labels(deployment, "any", "duplicate").inc(outcome.duplicates)
             if outcome.rejected:
                 self.records.labels(deployment, "any", "rejected").inc(len(outcome.rejected))
+
+    def committed(self, deployment: str, commit: Commit) -> None:
+        """Count what a commit brought."""
         for letter in commit.dead_letters:
             self.dead_letters.labels(deployment, letter.kind).inc()
         for event in commit.events:
@@ -110,3 +127,20 @@ class Metrics:
             elif event.event == "license.switched":
                 late = "true" if details["late"] else "false"
                 self.switches.labels(deployment, details["from"], details["to"], details["cause"], late).inc()
+
+
+class TimedStore:
+    """A store whose commits are timed."""
+
+    def __init__(self, store: Store, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+
+    async def load(self, deployment: str, snapshot: Snapshot, keys: Iterable[Key]) -> None:
+        """Add things to the snapshot; errors as the store's."""
+        await self._store.load(deployment, snapshot, keys)
+
+    async def commit(self, deployment: str, commit: Commit) -> None:
+        """Commit; errors as the store's."""
+        with self._metrics.commit_seconds.labels(deployment).time():
+            await self._store.commit(deployment, commit)

@@ -1,5 +1,6 @@
 """Tells what happened: events to the log, and the troubles of the store once rather than once a request."""
 
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -10,8 +11,26 @@ from cdr_service.domain.commit import Commit, Document
 from cdr_service.domain.reception import Received
 from cdr_service.errors import StoreUnavailable
 from cdr_service.metrics import Metrics
+from cdr_service.service import Intake
 
 _HEAD: Final = ("event", "level")
+
+
+class CountedReceiver:
+    """Hands documents to an intake, and counts how each was answered and how long that took."""
+
+    def __init__(self, intake: Intake, metrics: Metrics) -> None:
+        self._intake = intake
+        self._metrics = metrics
+
+    async def receive(self, document: Document) -> None:
+        """Take in a document; errors as the intake's."""
+        start, outcome = time.perf_counter(), "refused"
+        try:
+            await self._intake.receive(document)
+            outcome = "accepted" if document.batch else "not_cdr"
+        finally:
+            self._metrics.answered(self._intake.deployment.name, outcome, time.perf_counter() - start)
 
 
 class Reporter:
@@ -26,7 +45,8 @@ class Reporter:
         """Print the events of a commit, and count it."""
         for event in commit.events:
             self.print(announcement(event, deployment, commit.received))
-        self._metrics.committed(deployment, commit, received)
+        self._metrics.committed(deployment, commit)
+        self._metrics.received(deployment, received)
         self.available(deployment)
 
     def print(self, told: dict[str, Any]) -> None:

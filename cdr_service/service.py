@@ -16,25 +16,11 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from cdr_service.domain.bookkeeping import Bookkeeper
-from cdr_service.domain.calls import Call
 from cdr_service.domain.commit import Commit, DeadLetter, Document, Snapshot, dead_letter
 from cdr_service.domain.events import Event
-from cdr_service.domain.legs import Leg
+from cdr_service.domain.prefetch import behind, named
 from cdr_service.domain.reception import Received, Reception
-from cdr_service.domain.records import (
-    Batch,
-    CallEnd,
-    CallLegEnd,
-    CallLegStart,
-    CallLegUpdate,
-    CallStart,
-    Record,
-    RecordingEnd,
-    RecordingStart,
-    RejectedRecord,
-    StreamingEnd,
-    StreamingStart,
-)
+from cdr_service.domain.records import Batch, Record, RejectedRecord
 from cdr_service.domain.settling import Options
 from cdr_service.domain.workspace import DIRECTORY, Key, NeedsLoad, Workspace
 from cdr_service.errors import Draining, StoreConflict, StoreUnavailable
@@ -245,8 +231,8 @@ class Intake:
         """Work out what the documents change, loading what that needs."""
         snapshot, now = Snapshot(), self._clock()
         await self._store.load(self.deployment.name, snapshot, _named(part))
-        await self._store.load(self.deployment.name, snapshot, _behind(snapshot, "leg"))
-        await self._store.load(self.deployment.name, snapshot, _behind(snapshot, "call"))
+        await self._store.load(self.deployment.name, snapshot, behind(snapshot.things, "leg"))
+        await self._store.load(self.deployment.name, snapshot, behind(snapshot.things, "call"))
         token = secrets.token_hex(8)
         while True:
             ids = (f"{token}-{number}" for number in count())
@@ -344,43 +330,8 @@ def _named(parts: Iterable[_Part]) -> set[Key]:
         if batch is not None:
             keys.add(("session", batch.session))
         for record in part.records:
-            match record:
-                case CallStart(call=call):
-                    keys |= {("call", call), ("meeting", record.call_correlator or call)}
-                case CallEnd(call=call):
-                    keys.add(("call", call))
-                case CallLegStart(leg=leg, call=named, moved_from=moved_from):
-                    keys |= {("leg", leg), *_optional("call", named), *_optional("leg", moved_from)}
-                case CallLegUpdate(leg=leg, call=named):
-                    keys |= {("leg", leg), *_optional("call", named)}
-                case CallLegEnd(leg=leg):
-                    keys.add(("leg", leg))
-                case RecordingStart(recording=id_, call=named) | StreamingStart(streaming=id_, call=named):
-                    keys |= {("recording", id_), *_optional("call", named)}
-                case RecordingEnd(recording=id_) | StreamingEnd(streaming=id_):
-                    keys.add(("recording", id_))
-                case _:
-                    pass
+            keys |= named(record)
     return keys
-
-
-def _optional(kind: str, id_: str | None) -> set[Key]:
-    return {(kind, id_)} if id_ else set()
-
-
-def _behind(snapshot: Snapshot, kind: str) -> set[Key]:
-    """Return the keys of what loaded legs (or calls) belong to, so that they are loaded in one go."""
-    keys: set[Key] = set()
-    for key, thing in snapshot.things.items():
-        if key[0] != kind:
-            continue
-        if isinstance(thing, Leg):
-            keys |= {("call", call) for call in thing.calls}
-        elif isinstance(thing, Call):
-            keys.add(("meeting", thing.meeting))
-        elif kind == "call":
-            keys.add(("meeting", key[1]))  # a call that nobody knows is at first a meeting of its own
-    return keys - snapshot.things.keys()
 
 
 def _rejected(letter: DeadLetter, now: int, event_id: str) -> Event:

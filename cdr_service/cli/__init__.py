@@ -26,7 +26,7 @@ for command in (serve, demo, simulate, replay, calls, call, switches, usage, reb
 def main() -> None:
     """Run the command line; errors that a user can mend end in one sentence."""
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="cdr-service", standalone_mode=False)
     except click.ClickException as problem:
         problem.show()
         sys.exit(problem.exit_code)

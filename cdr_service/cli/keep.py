@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cdr_service.beside import Beside, beside
-from cdr_service.check import findings, unusable
+from cdr_service.check import findings
 from cdr_service.cli.serve import config_option
-from cdr_service.compose import HoldersFile, now, options_of
+from cdr_service.compose import now, options_of
 from cdr_service.derivation import Derivation
 from cdr_service.domain.identity import Directory
 from cdr_service.domain.licensing import POLICIES
 from cdr_service.domain.text import printable
+from cdr_service.holders import HoldersFile
 from cdr_service.letters import Retried, try_again
 from cdr_service.rebuild import Rebuild, Report
 from cdr_service.settings import Settings, load_settings
@@ -113,11 +114,10 @@ def rebuild(
 
 
 def _directory(settings: Settings, deployment: str, holders: Path) -> Directory:
-    try:
-        found = HoldersFile(settings.deployments[deployment].model_copy(update={"holders": holders})).read()
-    except (OSError, ValueError) as problem:
-        raise click.UsageError(f"--holders {unusable(holders, problem)}") from None
-    return found or Directory([])
+    given = settings.deployments[deployment].model_copy(update={"holders": holders})
+    file = HoldersFile(given, "--holders")
+    file.require()
+    return file.read() or Directory([])
 
 
 async def _rebuilt(store: Beside, name: str, policy: str | None, directory: Directory | None, *, write: bool) -> Report:

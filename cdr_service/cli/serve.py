@@ -75,7 +75,7 @@ def demo(seed: int | None) -> None:
             "CDR_INTAKE_BIND": os.environ.get("CDR_INTAKE_BIND", "127.0.0.1:0"),
             "CDR_API_BIND": os.environ.get("CDR_API_BIND", "127.0.0.1:0"),
             "CDR_HOLDERS": str(holders),
-            "CDR_LIMIT_SHARED": "3",
+            "CDR_LIMIT_SHARED": "20",
         }
         settings = load_settings(None, environ)
         _run(lambda: _demo(settings, seed if seed is not None else secrets.randbelow(10**6)))
@@ -83,9 +83,11 @@ def demo(seed: int | None) -> None:
 
 def _with_first_run(config: Path | None, environ: dict[str, str]) -> dict[str, str]:
     """Return the environment with all interfaces and a kept token, as far as it says nothing else."""
-    environ = {"CDR_INTAKE_BIND": "0.0.0.0:8080", **environ}
-    if not {"CDR_INTAKE_TOKEN", "CDR_INTAKE_TOKEN_FILE"} & environ.keys():
-        folder = load_settings(config, {**environ, "CDR_INTAKE_OPEN": "true"}).data_dir
+    given = load_settings(config, {**environ, "CDR_INTAKE_OPEN": "true"})
+    if "intake_bind" not in given.model_fields_set:
+        environ["CDR_INTAKE_BIND"] = "0.0.0.0:8080"
+    if not given.deployments["default"].intake_token:
+        folder = given.data_dir
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         kept = folder / "intake-token"
         if not kept.exists():
@@ -183,7 +185,8 @@ def _say_where(settings: Settings, service: Running) -> None:
 def _own_name() -> str:
     import socket  # noqa: PLC0415 - only here
 
-    return socket.getfqdn() or "this-host"
+    name = socket.getfqdn()
+    return "NAME-OF-THIS-MACHINE" if not name or name.startswith("localhost") else name
 
 
 def _stop_signal() -> asyncio.Event:

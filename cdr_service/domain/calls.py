@@ -6,6 +6,7 @@ callStart tells the correlator.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+
 from msgspec import Struct
 from msgspec.structs import replace
 

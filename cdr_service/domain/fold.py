@@ -313,7 +313,9 @@ class Fold:
         after = License(charge.type, charge.holder, charge.sixths, rule.id, at, charge.reason)
         if charge.holder is not None:
             paying = next(c for c in served if c.user == charge.holder)
-            unused = [replace(c.claim, ended=at) for c in standing.candidates if c is not paying and _tells(c.claim, at)]
+            unused = [
+                replace(c.claim, ended=at) for c in standing.candidates if c is not paying and _tells(c.claim, at)
+            ]
             # One that was served but not used took no slot.
             ended = [replace(claim, granted=None) for claim in unused]
             standing = replace(standing, candidates=(), claims=(*standing.claims, *ended, paying.claim))

@@ -79,8 +79,10 @@ class Reception:
             now = self._workspace.get(Session, "session", id_)
             if now is None or now.first is None:
                 continue
-            if before is None or now.first != before.first or (now.replaced and now.last >= now.replaced.time):
-                self._compare_sessions(now)
+            known = before or Session(id_)
+            if now.first != known.first or now.bridge != known.bridge or _outlived(now):
+                for bridge in {now.bridge, known.bridge if before else now.bridge}:
+                    self._compare_sessions(bridge, now)
         for call in [thing for thing in self._workspace.changed.values() if isinstance(thing, Call)]:
             session = self._workspace.get(Session, "session", call.session)
             if session is not None and session.replaced:
@@ -89,7 +91,8 @@ class Reception:
     def _session(self, source: Source) -> Session:
         known = self._workspace.get(Session, "session", source.session)
         self._sessions.setdefault(source.session, known)
-        return known or Session(source.session, source.bridge)
+        session = known or Session(source.session)
+        return session if session.bridge else replace(session, bridge=source.bridge)
 
     def _noted(self, session: Session, source: Source, record: Record) -> Session:
         """Return the session with what a record tells of it beside its number."""
@@ -113,18 +116,20 @@ class Reception:
             unnumbered=session.unnumbered or record.correlator_index is None,
         )
 
-    def _compare_sessions(self, session: Session) -> None:
+    def _compare_sessions(self, id_: str, session: Session) -> None:
         """See for all sessions of a bridge which was replaced by which; end or go on with their calls."""
-        bridge = self._workspace.get(Bridge, "bridge", session.bridge) or Bridge(session.bridge)
-        if session.id not in bridge.sessions:
-            bridge = Bridge(bridge.id, (*bridge.sessions, session.id)[-SESSIONS_MAX:])
-            self._workspace.put(bridge, "bridge", bridge.id)
-        self._workspace.need(("session", id_) for id_ in bridge.sessions)
-        sessions = [self._workspace.get(Session, "session", id_) for id_ in bridge.sessions]
-        by_id = {found.id: found for found in sessions if found is not None}
-        for id_, replaced in replacements(bridge.id, by_id.values()).items():
-            if replaced != by_id[id_].replaced:
-                self._replace(by_id[id_], replaced)
+        bridge = self._workspace.get(Bridge, "bridge", id_) or Bridge(id_)
+        ids = dict.fromkeys((*bridge.sessions, session.id))
+        self._workspace.need(("session", id_) for id_ in ids)
+        found = [self._workspace.get(Session, "session", id_) for id_ in ids]
+        sessions = {one.id: one for one in found if one is not None and one.bridge == bridge.id}
+        replaced_by = replacements(bridge.id, sessions.values())
+        now = replace(bridge, sessions=tuple(replaced_by)[-SESSIONS_MAX:])
+        if now != bridge:
+            self._workspace.put(now, "bridge", bridge.id)
+        for replaced, by in replaced_by.items():
+            if by != sessions[replaced].replaced:
+                self._replace(sessions[replaced], by)
 
     def _replace(self, session: Session, replaced: OrderKey | None) -> None:
         """Note by what the session was replaced, if at all, and end or go on with its calls."""
@@ -154,3 +159,8 @@ class Reception:
                 details=details,
             )
         )
+
+
+def _outlived(session: Session) -> bool:
+    """Did the session send something after it seemed to be replaced?"""
+    return session.replaced is not None and session.last >= session.replaced.time

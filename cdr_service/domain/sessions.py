@@ -101,19 +101,17 @@ class Session(Struct, frozen=True, array_like=True):
 
     def losses(self, settled_before: int) -> Iterator[Gap]:
         """Yield what is known to be lost: gaps that the bridge told of, and gaps noticed before that moment."""
-        told = {loss.number for loss in self.told}
-        for gap in self.gaps():
-            if gap.last + 1 in told or gap.noticed < settled_before:
-                yield gap
-        inner = {gap.last + 1 for gap in self.gaps()}
-        for loss in self.told:
-            if loss.number not in inner and not self._healed(loss):
-                yield Gap(loss.number - loss.count, loss.number - 1, 0, loss.time, 0)
-
-    def _healed(self, loss: Told) -> bool:
         if self.unnumbered:
-            return False
-        return all(self.has("", number) for number in (loss.number - loss.count, loss.number - 1))
+            for loss in self.told:
+                yield Gap(loss.number - loss.count, loss.number - 1, 0, loss.time, 0)
+            return
+        for gap in self.gaps():
+            if gap.noticed < settled_before or any(loss.concerns(gap) for loss in self.told):
+                yield gap
+        begins = next(iter(self.seen.get("", ())), None)
+        owed = min((loss.number - loss.count for loss in self.told), default=0)
+        if self.told and begins is not None and owed < begins.first:
+            yield Gap(owed, begins.first - 1, 0, begins.first_time, 0)
 
 
 class Bridge(Struct, frozen=True, array_like=True):

@@ -5,6 +5,7 @@ Each Call Bridge has a port of its own. What is told is in `api_paths`, what may
 
 import asyncio
 import ssl
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hmac import compare_digest
@@ -25,6 +26,8 @@ PASSWORD: Final = "example-password"  # noqa: S105 - of a server that exists for
 PAGES: Final = {"users": 20, "callLegs": 20, "participants": 20, "MPLicenseUsage": 20}
 """The most entries that a list gives at a time, whatever is asked for; all others give ten."""
 OTHER_PAGES: Final = 10
+REMEMBERED: Final = 10_000
+"""How many requests each server remembers."""
 
 _RECEIVERS = "system/cdrReceivers"
 
@@ -44,8 +47,8 @@ class ApiServer:
     ) -> None:
         self.node = node
         self.faults = Faults(seed=node.number)
-        self.requests: list[str] = []
-        """Method and path of what was asked so far, refused or not."""
+        self.requests: deque[str] = deque(maxlen=REMEMBERED)
+        """Method and path of what was asked lately, refused or not."""
         self.most_at_once = 0
         """How many requests were under way at a time, at most."""
         self.url = ""

@@ -202,7 +202,6 @@ class TestWrongSettings:
         told = run(home, "serve", **settings)
         self.is_one_sentence(told, named)
 
-    @pytest.mark.xfail(strict=True, reason="a holders file that cannot be read at the start ends in a traceback")
     def test_a_wrong_holders_file(self, tmp_path: Path) -> None:
         """A holders file that is wrong when the service starts is said with its line."""
         file = tmp_path / "holders.csv"

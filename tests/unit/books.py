@@ -1,7 +1,7 @@
 """A twin of service and store for tests of the pure core: things in a dictionary, batches applied as the service does."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import Any, NamedTuple
 

@@ -41,9 +41,7 @@ def facts(books: Books) -> dict[str, Any]:
             id_: replace(
                 session,
                 told=tuple(sorted(session.told, key=lambda told: told.number)),
-                seen={
-                    feed: tuple(replace(one, noticed=0) for one in ranges) for feed, ranges in session.seen.items()
-                },
+                seen={feed: tuple(replace(one, noticed=0) for one in ranges) for feed, ranges in session.seen.items()},
             )
             for id_, session in books.sessions.items()
         },

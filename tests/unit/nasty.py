@@ -404,8 +404,7 @@ def _packed(draw: st.DrawFn, sent: Sequence[Sent]) -> Batches:
 def renumbered(sent: Iterable[Sent], feed_starts: int) -> list[Sent]:
     """Return records as another receiver sees them: with its own recordIndex."""
     return [
-        Sent(one.source, replace(one.record, record_index=(one.record.record_index or 0) + feed_starts))
-        for one in sent
+        Sent(one.source, replace(one.record, record_index=(one.record.record_index or 0) + feed_starts)) for one in sent
     ]
 
 
