@@ -296,30 +296,32 @@ def _records(waiting: _Waiting) -> int:
     return len(batch.records) if batch else 1
 
 
-def _parts(group: list[_Waiting]) -> Iterator[list[_Part]]:
-    """Yield what goes into each commit: the group as a whole, or a long document in several pieces."""
-    if sum(map(_records, group)) <= RECORDS_PER_COMMIT:
-        yield [_whole(waiting) for waiting in group]
-        return
-    for waiting in group:
-        batch = _batch(waiting)
-        if batch is None or len(batch.records) <= RECORDS_PER_COMMIT:
-            yield [_whole(waiting)]
-            continue
-        starts = range(0, len(batch.records), RECORDS_PER_COMMIT)
-        for start in starts:
-            last = start == starts[-1]
-            records = batch.records[start : start + RECORDS_PER_COMMIT]
-            yield [
-                _Part(waiting=waiting, records=records, rejected=batch.rejected if last else (), whole=False, last=last)
-            ]
+def _parts(group: Iterable[_Waiting]) -> Iterator[list[_Part]]:
+    """Yield what goes into each commit: as many documents as fit, and a long document in several pieces."""
+    part: list[_Part] = []
+    records = 0
+    for piece in (piece for waiting in group for piece in _pieces(waiting)):
+        if part and records + len(piece.records) > RECORDS_PER_COMMIT:
+            yield part
+            part, records = [], 0
+        part.append(piece)
+        records += len(piece.records)
+    if part:
+        yield part
 
 
-def _whole(waiting: _Waiting) -> _Part:
+def _pieces(waiting: _Waiting) -> Iterator[_Part]:
+    """Yield a document as a whole, or a long one so much at a time as fits into a commit."""
     batch = _batch(waiting)
-    if batch is None:
-        return _Part(waiting=waiting)
-    return _Part(waiting=waiting, records=batch.records, rejected=batch.rejected)
+    if batch is None or len(batch.records) <= RECORDS_PER_COMMIT:
+        records, rejected = (batch.records, batch.rejected) if batch else ((), ())
+        yield _Part(waiting=waiting, records=records, rejected=rejected)
+        return
+    starts = range(0, len(batch.records), RECORDS_PER_COMMIT)
+    for start in starts:
+        last = start == starts[-1]
+        records = batch.records[start : start + RECORDS_PER_COMMIT]
+        yield _Part(waiting=waiting, records=records, rejected=batch.rejected if last else (), whole=False, last=last)
 
 
 def _named(parts: Iterable[_Part]) -> set[Key]:

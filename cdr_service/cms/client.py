@@ -240,9 +240,9 @@ class CmsClient:
         return self._nodes[url]
 
     async def _anywhere(self, ask: Callable[[Node], Awaitable[T]]) -> T:
-        """Ask the first node that answers, those that had trouble last."""
+        """Ask one node after the other until one answers; one that rests says so at once."""
         problems: list[CmsError] = []
-        for node in sorted(self._nodes.values(), key=lambda node: node.is_resting):
+        for node in self._nodes.values():
             try:
                 return await ask(node)
             except CmsError as error:

@@ -83,11 +83,7 @@ class Node:
         self._trouble: CmsError | None = None
         self._rests_until = 0.0
         self._rests = 0
-
-    @property
-    def is_resting(self) -> bool:
-        """Whether asking now would give its last trouble again."""
-        return self._trouble is not None and asyncio.get_running_loop().time() < self._rests_until
+        """How often its rest was doubled."""
 
     async def get(self, path: str, read: Callable[[bytes], T], query: Mapping[str, str] | None = None) -> T | None:
         """Read what is at a path, None where there is nothing. Raises CmsError."""
@@ -113,7 +109,7 @@ class Node:
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, form: Mapping[str, str] | None = None
     ) -> Answer:
         async with self._one_at_a_time:
-            if self._trouble is not None and self.is_resting:
+            if self._trouble is not None and asyncio.get_running_loop().time() < self._rests_until:
                 raise type(self._trouble)(str(self._trouble), codes=self._trouble.codes)
             wait = self._pace.first_wait
             for attempts_left in reversed(range(self._pace.attempts)):

@@ -153,8 +153,10 @@ class Leg(Struct, frozen=True, array_like=True):
     @property
     def ties(self) -> tuple[object, ...]:
         """What decides of which presence it is, where it is none of its own. A change changes its meetings."""
-        moved = self.ending is not None and self.ending.reason == MOVED
-        return () if self.alone else (self.linked and moved, self.moved_from, self.is_lync and self.group_id)
+        if self.alone:
+            return ()
+        moved = self.linked and self.ending is not None and self.ending.reason == MOVED
+        return moved, self.linked, self.moved_from, self.is_lync and self.group_id, self.calls
 
     @property
     def is_lync(self) -> bool:

@@ -79,9 +79,9 @@ class Reception:
             now = self._workspace.get(Session, "session", id_)
             if now is None or now.first is None:
                 continue
-            known = before or Session(id_)
+            known = before or Session(id_, now.bridge)
             if now.first != known.first or now.bridge != known.bridge or _outlived(now):
-                for bridge in {now.bridge, known.bridge if before else now.bridge}:
+                for bridge in dict.fromkeys((now.bridge, known.bridge)):
                     self._compare_sessions(bridge, now)
         for call in [thing for thing in self._workspace.changed.values() if isinstance(thing, Call)]:
             session = self._workspace.get(Session, "session", call.session)

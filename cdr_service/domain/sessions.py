@@ -43,6 +43,10 @@ class Told(Struct, frozen=True, array_like=True):
     time: int
     """Record time, milliseconds."""
 
+    def concerns(self, gap: "Gap") -> bool:
+        """Is something of the gap among what was dropped?"""
+        return self.number - self.count <= gap.last and gap.first < self.number
+
 
 class Gap(NamedTuple):
     """Records that were never seen, and the record times between which they were generated."""

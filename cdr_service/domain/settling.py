@@ -82,7 +82,8 @@ class Settling:
     def run(self) -> list[Event]:
         """Fold until nothing is left to do; return what changed."""
         for dissolved in (meeting for absorbed in self._absorbed.values() for meeting in absorbed):
-            self._settle_slots(dissolved.id, dissolved.timeline, Timeline())
+            with self._workspace.asking_later():
+                self._settle_slots(dissolved.id, dissolved.timeline, Timeline())
         while self._pending:
             id_ = min(self._pending, key=self._first)
             pending = self._pending.pop(id_)

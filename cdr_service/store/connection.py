@@ -12,7 +12,6 @@ cluster's map anew.
 
 import asyncio
 import hashlib
-import os
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -21,32 +20,14 @@ from typing import Any
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AskError,
-    AuthenticationError,
-    BusyLoadingError,
-    ClusterDownError,
-    ClusterError,
-    InvalidResponse,
-    MasterDownError,
-    NoPermissionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisClusterException,
-    RedisError,
-    ResponseError,
-    SlotNotCoveredError,
-    TryAgainError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from cdr_service.errors import StoreUnavailable
 from cdr_service.store.address import Kind, StoreAddress, parse_store_url
 from cdr_service.store.safety import SETTINGS, unsafe_settings
+from cdr_service.store.trouble import FORBIDDEN, TooFewReplicasError, leads_astray, reason_of
 
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 5.0
@@ -54,44 +35,6 @@ REPLICA_MILLISECONDS = 1000
 """How long a write may take to reach the replicas. Below READ_SECONDS."""
 COMMANDS_AT_ONCE = 64
 """More wait for their turn. Below redis-py's limit of connections to a server (100), past which it refuses."""
-
-
-class _TooFewReplicasError(RedisError):
-    """A write was done, but fewer replicas than the URL asks for have it in time."""
-
-
-_FORBIDDEN = "does not let the user in CDR_REDIS_URL run a command that is needed"
-_REASONS: tuple[tuple[type[Exception], str], ...] = (
-    (AuthenticationError, "refuses the user or the password in CDR_REDIS_URL"),
-    (NoPermissionError, _FORBIDDEN),
-    (BusyLoadingError, "is still loading its data"),
-    (RedisTimeoutError, "did not answer in time"),
-    (TimeoutError, "did not answer in time"),
-    (MasterNotFoundError, "has no master: no Sentinel answers, or none knows that service, or it is being replaced"),
-    (ReadOnlyError, "is a read-only replica"),
-    (OutOfMemoryError, "is out of memory"),
-    (MasterDownError, "has lost its master"),
-    (ClusterDownError, "is a cluster that is down"),
-    (TryAgainError, "is moving these keys between nodes"),
-    (AskError, "has these keys at another node now"),
-    (_TooFewReplicasError, "has too few replicas that took the write in time"),
-    (ClusterError, "is a cluster whose nodes disagree"),
-    (SlotNotCoveredError, "is a cluster that does not cover these keys"),
-    (InvalidResponse, "does not speak the Redis protocol"),
-)
-"""What a redis-py error means to us. The first that fits counts, so a subclass stands before its parent."""
-
-_NO_REPLICAS = "NOREPLICAS "
-_NO_MASTER = (ReadOnlyError, ClusterDownError, AskError)
-"""Answers by which a server says that it is not, or no longer, the one to ask."""
-_REASONS_BY_TEXT = {
-    "MISCONF ": "cannot write to its disk",
-    _NO_REPLICAS: "has too few replicas to accept a write",
-    "BUSY ": "is busy with a script that does not end",
-    "ACL failure in script": _FORBIDDEN,
-    "The user executing the script can't ": _FORBIDDEN,  # Redis 7.0
-}
-"""Errors that redis-py gives no type of their own, by how the answer begins."""
 
 
 class Script:
@@ -151,7 +94,7 @@ class Connection:
             node = client.get_node_from_key(key) if isinstance(client, RedisCluster) else None
             *answers, reached = await _run(client, [*commands, ("WAIT", self.replicas, REPLICA_MILLISECONDS)], node)
             if reached < self.replicas:
-                raise _TooFewReplicasError
+                raise TooFewReplicasError
             return answers
 
     async def script(
@@ -207,7 +150,7 @@ class Connection:
             await _open(client)
             yield client
         except (RedisError, RedisClusterException, OSError) as error:
-            reason = _reason(error)
+            reason = reason_of(error)
             if reason is None:
                 raise
             await self._start_afresh(client, error)
@@ -217,8 +160,7 @@ class Connection:
 
     async def _start_afresh(self, client: Redis | RedisCluster, error: Exception) -> None:
         """Forget what led to a server that is gone or is no longer the master."""
-        told_by_master = isinstance(error, ResponseError) and not isinstance(error, _NO_MASTER)
-        if told_by_master and not str(error).startswith(_NO_REPLICAS):  # they may follow another master
+        if not leads_astray(error):
             return
         if isinstance(client, Redis):
             with suppress(RedisError, OSError):
@@ -310,7 +252,7 @@ async def _open(client: Redis | RedisCluster) -> None:
         await client.initialize()
     except RedisClusterException as error:
         # Here the error is the cluster's state, while one from a command is our mistake, such as keys of two nodes.
-        # `_reason` tells them apart by the cause.
+        # `reason_of` tells them apart by the cause.
         raise RedisClusterException(str(error)) from error.__cause__ or error
 
 
@@ -335,34 +277,8 @@ async def _check(client: Redis | RedisCluster, where: str, **target: ClusterNode
             for value in (await client.execute_command("CONFIG GET", name, **target))[1:]:
                 settings[name] = value.decode()
     except ResponseError as error:
-        if _reason(error) not in {None, _FORBIDDEN}:
+        if reason_of(error) not in {None, FORBIDDEN}:
             raise
         # Renamed or forbidden, as providers do.
         return unsafe_settings(where, None, {})
     return unsafe_settings(where, version[1].decode() if version else None, settings)
-
-
-def _reason(error: Exception) -> str | None:
-    """Why the store is unavailable, as the end of a sentence; None where the error is our own fault."""
-    for kind, reason in _REASONS:
-        if isinstance(error, kind):
-            return reason
-    if isinstance(error, ResponseError):
-        return next((reason for begin, reason in _REASONS_BY_TEXT.items() if str(error).startswith(begin)), None)
-    if isinstance(error, RedisConnectionError | OSError):
-        return f"cannot be reached: {_detail(error)}"
-    if isinstance(error, RedisClusterException) and isinstance(error.__cause__, Exception):
-        return _reason(error.__cause__) or f"cannot be reached: {_detail(error)}"
-    return None
-
-
-def _detail(error: BaseException) -> str:
-    """Find what the operating system said, where it said something."""
-    found: BaseException | None = error
-    while found is not None and not isinstance(found, OSError):
-        found = found.__cause__ or found.__context__
-    if isinstance(found, ConnectionError) and found.errno is not None:
-        return os.strerror(found.errno)  # asyncio's own text has the address but not the reason
-    if isinstance(found, OSError) and found.strerror is not None:
-        return found.strerror
-    return str(found or error).strip().rstrip(".")

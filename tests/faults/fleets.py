@@ -1,5 +1,6 @@
 """Stores with replicas, with a master that can be killed, a replica that can be cut off, and an ear on each."""
 
+import json
 import re
 import socket
 import threading
@@ -29,6 +30,11 @@ class Fleet:
     def masters(self) -> list[StoreServer]:
         """Find all masters."""
         return self._store.masters if isinstance(self._store, Cluster) else [self._store.master]
+
+    def events(self, deployment: str) -> set[str]:
+        """Return the ids of all events in the stream of a deployment."""
+        entries = self.master(deployment).ask("XRANGE", f"cdr:{{{deployment}}}:events", "-", "+")
+        return {json.loads(fields[fields.index("e") + 1])["event_id"] for _, fields in entries}
 
     def replica(self, master: StoreServer) -> StoreServer:
         """Find the replica of a master."""

@@ -28,6 +28,12 @@ async def status_of(http: aiohttp.ClientSession, url: str, body: bytes) -> int:
         return 0
 
 
+async def answers(url: str, *sent: bytes) -> list[int]:
+    """Push documents at the same time; return how each was answered."""
+    async with aiohttp.ClientSession() as http:
+        return await asyncio.gather(*(status_of(http, url, document) for document in sent))
+
+
 class Sender:
     """One feed: pushes its documents in order, each to one of the targets, and again until the 200."""
 

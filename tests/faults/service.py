@@ -25,16 +25,18 @@ SEED = int(os.environ.get("CDR_TEST_SEED", "0")) or random.randrange(1, 10**6)
 PATIENCE_SECONDS = 60.0
 
 
-async def eventually(condition: Callable[[], Awaitable[Any] | Any], what: str) -> Any:
+async def eventually(
+    condition: Callable[[], Awaitable[Any] | Any], what: str, seconds: float = PATIENCE_SECONDS
+) -> Any:
     """Wait until `condition` gives something true, and return that. Fails the test with `what` if it never does."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if isinstance(value, Awaitable):
             value = await value
         if value:
             return value
-        assert time.monotonic() < deadline, f"not within {PATIENCE_SECONDS:g} seconds: {what}"
+        assert time.monotonic() < deadline, f"not within {seconds:g} seconds: {what}"
         await asyncio.sleep(0.01)
 
 

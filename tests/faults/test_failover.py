@@ -137,7 +137,7 @@ async def test_a_failover_loses_and_doubles_nothing_that_was_replicated(
 
     With `replicas=1` that is so for all that was acknowledged. Without, for what a replica was known to have before
     the kill; what was acknowledged between, which replication may lose, is sent again. What came during the outage
-    was refused with 503, and a deployment on another node of a cluster was not refused anything.
+    was refused with 503, and a deployment on another node of a cluster was not refused anything. Every event is logged.
     """
     chance = random.Random(SEED)
     options = {"min_replicas_to_write": "1"} | ({"cluster_require_full_coverage": "no"} if form == "cluster" else {})
@@ -167,6 +167,10 @@ async def test_a_failover_loses_and_doubles_nothing_that_was_replicated(
         # The promoted server did not know the commit script, which a replica is not told.
         errors = [await asyncio.to_thread(server.info, "errorstats") for server in store.masters()]
         assert any("errorstat_NOSCRIPT" in of_one for of_one in errors), told
+        for name in DEPLOYMENTS:
+            events = await asyncio.to_thread(store.events, name)
+            # Also those of a commit that was made and whose answer was lost with the master.
+            await eventually(lambda: events <= {line.get("event_id") for line in served.lines()}, "all is logged")  # noqa: B023
         assert (await served.ready())["ok"], told
         assert served.starts == 1
         assert await served.stop() == 0

@@ -11,7 +11,7 @@ import pytest
 
 from cdr_service.service import WAITING_BYTES_MAX
 from tests.faults.processes import every_event_is_printed, stream
-from tests.faults.senders import status_of
+from tests.faults.senders import answers, status_of
 from tests.faults.service import Service, eventually, service
 from tests.feed import Feed, call_start, join, leave
 from tests.integration.servers import StoreServer, free_port, running, store_server
@@ -52,12 +52,6 @@ async def pushing(served: Service, *sent: bytes) -> AsyncIterator[list[asyncio.T
         yield [asyncio.create_task(status_of(http, served.intake_url, document)) for document in sent]
 
 
-async def answers(served: Service, *sent: bytes) -> list[int]:
-    """Push documents at the same time; return how each was answered."""
-    async with pushing(served, *sent) as tasks:
-        return await asyncio.gather(*tasks)
-
-
 def document(number: int, session: str = "s") -> bytes:
     """Return a document of a session of its own: somebody joins a call."""
     return Feed(f"{session}-{number}").document(call_start(f"call-{number}"), join(f"bob-{number}", f"call-{number}"))
@@ -73,12 +67,12 @@ async def test_a_store_in_trouble_costs_nothing_but_time(kind: str, tmp_path: Pa
     trouble = TROUBLES[kind]
     with store_server() as store, service(tmp_path, redis_url=store.url) as served:
         await served.start()
-        assert await answers(served, document(0)) == [200]
+        assert await answers(served.intake_url, document(0)) == [200]
         known = await served.get("/v1/calls")
         await asyncio.to_thread(trouble.begin, store)
         refused = [document(number) for number in range(1, DIFFERENT_SENDERS)]
         for _ in range(1 if kind == "stalled" else 3):
-            assert set(await answers(served, *refused)) == {503}
+            assert set(await answers(served.intake_url, *refused)) == {503}
         ready = await served.ready()
         assert (ready["ok"], ready["draining"]) == (False, False) or kind in ("read-only", "out of memory")
         if kind in ("read-only", "out of memory"):
@@ -90,7 +84,7 @@ async def test_a_store_in_trouble_costs_nothing_but_time(kind: str, tmp_path: Pa
         if kind != "stalled":
             assert calls == {"call-0": 1}
         assert set(calls.values()) == {1}
-        assert set(await answers(served, *refused, *refused)) == {200}
+        assert set(await answers(served.intake_url, *refused, *refused)) == {200}
         calls = {call["id"]: call["legs"] for call in (await served.get("/v1/calls"))["items"]}
         assert calls == {f"call-{number}": 1 for number in range(DIFFERENT_SENDERS)}
         assert [bridge["records"] for bridge in (await served.get("/v1/bridges"))["items"]] == [2 * DIFFERENT_SENDERS]
@@ -109,14 +103,14 @@ async def test_a_commit_whose_answer_is_lost_is_done_once_and_told_once(tmp_path
     feed = Feed("s")
     with store_server() as store, service(tmp_path, redis_url=store.url) as served:
         await served.start()
-        assert await answers(served, feed.document(call_start("call"), join("bob", "call"))) == [200]
+        assert await answers(served.intake_url, feed.document(call_start("call"), join("bob", "call"))) == [200]
         leaving = feed.document(leave("bob"))
         store.freeze()
         # All that this document changes is remembered, so that the commit is the first command that waits.
-        assert await answers(served, leaving) == [503]
+        assert await answers(served.intake_url, leaving) == [503]
         store.thaw()
         await eventually(lambda: [event for event in stream(store) if event["event"] == "leg.left"], "it is committed")
-        assert await answers(served, leaving) == [200]
+        assert await answers(served.intake_url, leaving) == [200]
         await every_event_is_printed(store, [served])
         told = [event["event"] for event in stream(store)]
         assert told == ["call.started", "leg.joined", "license.assigned", "leg.left", "license.released"]
@@ -132,10 +126,10 @@ async def test_a_store_that_is_down_at_the_start_is_waited_for(tmp_path: Path) -
     with service(tmp_path, redis_url=store.url) as served:
         await served.start()
         assert (await served.ready())["store"] is False
-        assert set(await answers(served, *map(document, range(3)))) == {503}
+        assert set(await answers(served.intake_url, *map(document, range(3)))) == {503}
         with running(store):
             await eventually(lambda: served.lines("store.restored"), "the store is there")
-            assert set(await answers(served, *map(document, range(3)))) == {200}
+            assert set(await answers(served.intake_url, *map(document, range(3)))) == {200}
             ready = await served.ready()
             assert ready["ok"]
             assert ["may evict keys" in ready["unsafe"][0], "keeps no append-only file" in ready["unsafe"][1]] == [
@@ -172,7 +166,7 @@ async def test_documents_that_wait_for_the_store_take_bounded_memory(tmp_path: P
     large = [document(number, "large").replace(b"</records>", b" " * size + b"</records>") for number in range(24)]
     with store_server() as store, service(tmp_path, redis_url=store.url) as served:
         await served.start()
-        assert await answers(served, document(0)) == [200]
+        assert await answers(served.intake_url, document(0)) == [200]
         before = memory(served.pid)
         store.freeze()
         async with pushing(served, *large[:12]) as first:
@@ -185,7 +179,7 @@ async def test_documents_that_wait_for_the_store_take_bounded_memory(tmp_path: P
                 assert {task.result() for task in second if task.done()} == {503}
                 assert set(await asyncio.gather(*first, *second)) == {503}
         store.thaw()
-        assert set(await answers(served, *large)) <= {200, 503}
+        assert set(await answers(served.intake_url, *large)) <= {200, 503}
         assert await served.stop() == 0
 
 

@@ -423,6 +423,18 @@ class TestTrouble:
             await servers[0].start()
             assert (await client.status(client.nodes[0])).release == (3, 0)
 
+    async def test_rest_grows_with_each_failure_in_a_row(self) -> None:
+        """Each failure of the same kind doubles the rest; a good answer, or trouble of another kind, begins anew."""
+        busy, refused, good = web.Response(status=503), web.Response(status=401), "<status/>"
+        handler, _ = answers(busy, busy, busy, good, busy, refused, refused)
+        pace = Pace(attempts=1, rest=0.0, refused_rest=0.0)
+        doubled = []
+        async with scripted(handler, pace=pace) as client:
+            for _ in range(7):
+                await client.each(client.status)
+                doubled.append(client._nodes[client.nodes[0]]._rests)
+        assert doubled == [0, 1, 2, 0, 0, 0, 1]
+
     async def test_all_nodes_dead_and_one_refusing(self) -> None:
         """Where nobody answers, a refusal is told rather than the silence of the others: a person can mend it."""
         async with serving(played()) as servers, asking(servers, password="wrong") as client:

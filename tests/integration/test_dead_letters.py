@@ -119,8 +119,9 @@ class TestListed:
         with running(tmp_path, "serve", settings={"CDR_DEAD_LETTER_MAX": "7"}) as service:
             for number in range(150):
                 assert service.post(b"<no%d/>" % number) == 200
-            listed = service.get("/v1/dead-letters?limit=500")["items"]
-            assert [letter["content"] for letter in listed] == [f"<no{number}/>" for number in range(149, 142, -1)]
+                if number % 10 == 9:
+                    listed = [letter["content"] for letter in service.get("/v1/dead-letters?limit=500")["items"]]
+                    assert listed == [f"<no{kept}/>" for kept in range(number, number - 7, -1)]
 
 
 class TestTriedAgain:

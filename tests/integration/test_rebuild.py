@@ -443,6 +443,31 @@ class TestWritten:
         assert [(event["to"], event["late"]) for event in switched] == [("PMP+", False), ("PMP+", True)]
         assert (await world.rebuild()).differences == []
 
+    async def test_a_call_in_the_wrong_meeting(self, world: World) -> None:
+        """It goes to the meeting that its callStart names, and the one that it made up is no more."""
+        feed = Feed()
+        for n, user in enumerate(("bob", "alice")):
+            start = call_start(f"c{n}", f"09:0{n}:00", meeting="m", name="weekly")
+            await world.post(feed.document(start, join(user, f"c{n}", f"09:0{n}:00")))
+        whole = facts(world)
+
+        def part(keeper: Bookkeeper, workspace: Workspace, _now: int) -> None:
+            call, meeting = workspace.call("c1"), workspace.meeting("m")
+            assert call is not None
+            assert meeting is not None
+            workspace.put(replace(call, correlator=None), "call", "c1")
+            workspace.put(replace(meeting, calls=("c0",)), "meeting", "m")
+            workspace.put(Meeting("c1", ("c1",), call.started), "meeting", "c1")
+            keeper.fold_again("m")
+            keeper.fold_again("c1")
+
+        await world.perform(part)
+        assert (world.licenses("m"), world.licenses("c1")) == (["SMP+"], ["alice@example.com"])
+        report = await world.rebuild(write=True)
+        assert "call c1 (weekly): meeting was c1, and is now m." in [one.sentence for one in report.differences]
+        assert facts(world) == whole
+        assert (await world.rebuild()).differences == []
+
     @pytest.mark.parametrize("seed", range(6))
     async def test_other_holders_as_if_they_had_held_all_along(self, world: World, seed: int) -> None:
         """Put right under other holders, the books are those that these documents give under them from the start."""

@@ -45,7 +45,7 @@ def facts(books: Books) -> dict[str, Any]:
             )
             for id_, session in books.sessions.items()
         },
-        "bridges": {id_: set(bridge.sessions) for id_, bridge in books.bridges.items()},
+        "bridges": {id_: set(bridge.sessions) for id_, bridge in books.bridges.items() if bridge.sessions},
         "usage": dict(books.usage),
     }
 

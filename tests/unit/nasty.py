@@ -132,7 +132,7 @@ class _Walk(_Choices):
     def __init__(self, setting: bytes) -> None:
         super().__init__(setting)
         self.seconds = 0
-        self.naming = self.pick(("cluster", "cluster", "feed", "none"))
+        self.naming = self.pick(("cluster", "cluster", "feed", "feed from some time on", "none"))
         self.numbered = self.pick((True, True, True, False))
         self.current: list[int] = []
         """The session that runs on each bridge."""
@@ -163,7 +163,7 @@ class _Walk(_Choices):
             Writer(
                 f"session-{len(self.writers)}",
                 f"bridge-{bridge}" if self.naming == "cluster" else None,
-                f"bridge-{bridge}" if self.naming == "feed" else "",
+                f"bridge-{bridge}" if self.naming.startswith("feed") else "",
                 numbered=self.numbered,
             )
         )
@@ -171,9 +171,12 @@ class _Walk(_Choices):
     def write(self, writer: int, kind: type[Record], **fields: Any) -> None:
         lost = bool(self.writers[writer].sent) and self.pick((False,) * 19 + (True,))
         missing = self.pick((0,) * 30 + (1, 2))
-        self.writers[writer].write(kind, self.seconds, missing=missing, **fields)
+        sent = self.writers[writer].sent
+        written = self.writers[writer].write(kind, self.seconds, missing=missing, **fields)
         if lost:
-            self.writers[writer].sent.pop()
+            sent.pop()
+        elif self.naming == "feed from some time on" and self.pick((True, False)):
+            sent[-1] = written._replace(source=written.source._replace(feed=""))
 
     def step(self, choices: bytes) -> None:
         self.bytes = iter(choices)
