@@ -13,13 +13,14 @@ from typing import Final, NamedTuple
 import structlog
 
 from cdr_service.domain.bookkeeping import Bookkeeper
+from cdr_service.domain.events import Event
 from cdr_service.domain.identity import Directory
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.upkeep import close_stale, conclude_losses, forget_call, forget_loose
 from cdr_service.domain.workspace import Workspace
 from cdr_service.errors import Draining, StoreUnavailable
 from cdr_service.reporting import Reporter
-from cdr_service.service import Intake
+from cdr_service.service import Intake, Task
 from cdr_service.store.codec import VERSION_BYTES
 from cdr_service.store.upkeep import Upkeep
 
@@ -105,7 +106,9 @@ class Caretaker:
             return
         if stored is None or stored.version != directory.version:
             await self._upkeep.put_directory(directory, secrets.token_bytes(VERSION_BYTES))
-            self._log.info("directory.changed", users=len(directory.users), assigned=directory.assigned)
+            await self._intake.perform(
+                _told("directory.changed", users=len(directory.users), assigned=directory.assigned)
+            )
         at = OrderKey(time.time_ns() // 1_000_000, "", 0)
 
         def look_up(keeper: Bookkeeper, _workspace: Workspace, call: str) -> None:
@@ -142,6 +145,8 @@ class Caretaker:
             document_bytes=self._spans.raw_max_bytes,
         ):
             pass  # chunk by chunk, with the intake in between
+        for stream, entries in (await self._upkeep.newly_dropped()).items():
+            self._log.warning(f"{stream}.dropped", entries=entries, reason="there were more than the setting allows")
 
     async def _each(self, ids: list[str], change: Callable[[Bookkeeper, Workspace, str], None]) -> None:
         """Change the books for each id, one commit each, in turn with the documents; stop where the lease is lost."""
@@ -151,11 +156,19 @@ class Caretaker:
             await self._intake.perform(_task(change, id_))
 
 
-def _task(
-    change: Callable[[Bookkeeper, Workspace, str], None], id_: str
-) -> Callable[[Bookkeeper, Workspace, int], None]:
+def _task(change: Callable[[Bookkeeper, Workspace, str], None], id_: str) -> Task:
     def task(keeper: Bookkeeper, workspace: Workspace, _now: int) -> None:
         change(keeper, workspace, id_)
+
+    return task
+
+
+def _told(event: str, **details: object) -> Task:
+    """Return the task that tells of an event which is no record's."""
+    event_id = f"{secrets.token_hex(8)}-0"
+
+    def task(keeper: Bookkeeper, _workspace: Workspace, now: int) -> None:
+        keeper.events.append(Event(event=event, event_id=event_id, record_time=now, details=details))
 
     return task
 

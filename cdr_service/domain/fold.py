@@ -3,7 +3,7 @@
 Theory of operation. A meeting's facts (stays of legs, recordings, what is known of its owner) become *occurrences*,
 each at its place in the order (time, session, correlatorIndex). Folding them in that order gives who is in, the peaks,
 and under each policy the license and every transition with its reason. What one record causes is counted together and
-then decided, so that somebody who moves inside a meeting never leaves it. Occurrences that come in order are folded onto
+then decided, so that somebody who moves inside a meeting never leaves it. Occurrences in order are folded onto
 the stored result, at a cost that does not depend on the meeting's size. One that comes late makes the caller fold the
 whole meeting again (`whole=True`), and so does a decision that needs everybody who is in. Both ways run this same
 code, so they cannot disagree.
@@ -348,7 +348,7 @@ def _without_claims(standing: Standing, at: OrderKey) -> Standing:
 
 
 def _tells(claim: Claim, ended: OrderKey) -> bool:
-    """Does a claim that ends now matter to others? Not if it was served and given up at once."""
+    """Return whether a claim that ends now matters to others: not if it was served and given up at once."""
     return claim.granted is None or claim.wanted < ended
 
 

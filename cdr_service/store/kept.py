@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from cdr_service.derivation import KeptDocument
 from cdr_service.letters import KeptLetter
 from cdr_service.store.connection import Connection
-from cdr_service.store.keys import Keys
+from cdr_service.store.keys import Keys, removed_from
 
 Entry = tuple[str, Mapping[bytes, bytes]]
 
@@ -29,7 +29,9 @@ class RedisKept:
 
     async def remove_letter(self, deployment: str, letter: str) -> None:
         """Remove a dead letter; one that is gone already is no error."""
-        await self._connection.execute("XDEL", Keys(deployment).dead_letters, letter)
+        keys = Keys(deployment)
+        if await self._connection.execute("XDEL", keys.dead_letters, letter):
+            await self._connection.execute("HINCRBY", keys.counts, removed_from(keys.dead_letters), 1)
 
     async def documents(self, deployment: str, after: str | None, count: int) -> list[KeptDocument]:
         """Return up to `count` documents that were received after that entry."""
@@ -42,13 +44,14 @@ class RedisKept:
 
 
 def _letter(entry: str, fields: Mapping[bytes, bytes]) -> KeptLetter:
+    body = fields[b"body"] or fields[b"content"]  # a whole document is stored once
     return KeptLetter(
         id=entry,
         kind=fields[b"kind"].decode(),
         reason=fields[b"reason"].decode(),
         content=zlib.decompress(fields[b"content"]),
         bridge=fields[b"bridge"].decode(),
-        body=zlib.decompress(fields[b"body"]),
+        body=zlib.decompress(body),
     )
 
 

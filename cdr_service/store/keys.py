@@ -72,3 +72,13 @@ class Keys:
     def lease(self, task: str) -> str:
         """Return the name of the lease for a task that must run once: a string that expires within seconds."""
         return f"{self.prefix}lease:{task}"
+
+
+def removed_from(stream: str) -> str:
+    """Return the name of the count of entries that were removed from a stream by age or by hand."""
+    return f"{stream}:removed"
+
+
+def dropped_from(stream: str) -> str:
+    """Return the name of the count of entries that went because a stream was full, as far as it was told."""
+    return f"{stream}:dropped"

@@ -11,7 +11,7 @@ from cdr_service.domain.workspace import DIRECTORY
 from cdr_service.errors import StoreLayoutError
 from cdr_service.store.codec import decode, encode
 from cdr_service.store.connection import Connection, Script
-from cdr_service.store.keys import LAYOUT, Keys
+from cdr_service.store.keys import LAYOUT, Keys, dropped_from, removed_from
 from cdr_service.store.writes import DOCUMENT_BYTES
 
 LEASE: Final = Script(files(__package__).joinpath("lease.lua").read_text())
@@ -147,11 +147,28 @@ class Upkeep:
         return any(more)
 
     async def _trimmed(self, stream: str, since: int) -> bool:
-        gone = await self._connection.execute("XTRIM", stream, "MINID", "~", since, "LIMIT", CHUNK)
-        if not gone:
-            # Whole nodes are quick to remove; here is what is left of one.
-            await self._connection.execute("XTRIM", stream, "MINID", since)
-        return bool(gone)
+        whole = await self._connection.execute("XTRIM", stream, "MINID", "~", since, "LIMIT", CHUNK)
+        # Whole nodes are quick to remove; then there is what is left of one.
+        gone = whole or await self._connection.execute("XTRIM", stream, "MINID", since)
+        if gone:
+            await self._connection.execute("HINCRBY", self._keys.counts, removed_from(stream), gone)
+        return bool(whole)
+
+    async def newly_dropped(self) -> Mapping[str, int]:
+        """Return how many events and dead letters went since this was last asked because there were too many."""
+        found: dict[str, int] = {}
+        for name, stream in (("events", self._keys.events), ("dead_letters", self._keys.dead_letters)):
+            if not await self._connection.execute("EXISTS", stream):
+                continue
+            told = await self._connection.execute("XINFO", "STREAM", stream)
+            facts = dict(zip(told[::2], told[1::2], strict=True))
+            fields = (removed_from(stream), dropped_from(stream))
+            removed, known = (int(n or 0) for n in await self._connection.execute("HMGET", self._keys.counts, *fields))
+            dropped = facts[b"entries-added"] - facts[b"length"] - removed
+            if dropped > known:
+                await self._connection.execute("HSET", self._keys.counts, dropped_from(stream), dropped)
+                found[name] = dropped - known
+        return found
 
     async def _trimmed_documents(self, since: int, most_bytes: int) -> bool:
         keys = self._keys

@@ -55,6 +55,19 @@ class Fleet:
         master.ask("CLIENT", "KILL", "TYPE", "replica")
         return replica
 
+    def move(self, deployment: str) -> None:
+        """Move a deployment to another master of the cluster, a few keys at a time, as one that grows does."""
+        old = self.master(deployment)
+        new = next(server for server in self.masters() if server is not old)
+        slot = old.ask("CLUSTER", "KEYSLOT", _key(deployment))
+        old_id, new_id = (server.ask("CLUSTER", "MYID") for server in (old, new))
+        new.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", old_id)
+        old.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", new_id)
+        while keys := old.ask("CLUSTER", "GETKEYSINSLOT", slot, 10):
+            old.ask("MIGRATE", "127.0.0.1", new.port, "", 0, 5000, "KEYS", *keys)
+        for server in (new, old):
+            server.ask("CLUSTER", "SETSLOT", slot, "NODE", new_id)
+
     def wait_for_failover(self, old: StoreServer, deployment: str) -> StoreServer:
         """Wait until the replica is master, and all say so; returns it."""
         if isinstance(self._store, Cluster):

@@ -112,7 +112,7 @@ async def test_bridges_that_do_not_name_themselves_end_nothing_of_each_other(tmp
 
 
 async def test_the_bridge_parameter_tells_bridges_apart(tmp_path: Path) -> None:
-    """Named in the receiver's URL, a silent bridge is ended by no other, and a restart ends the calls of its own alone."""
+    """Named in the receiver's URL, a silent bridge is ended by no other, a restart ends only its own calls."""
     one, other, again = Feed("one"), Feed("other"), Feed("again")
     async with serving(tmp_path) as served:
         await served.take(one, call_start("a"), join("alice", "a"), bridge="cms1")

@@ -122,6 +122,11 @@ class TestListed:
                 if number % 10 == 9:
                     listed = [letter["content"] for letter in service.get("/v1/dead-letters?limit=500")["items"]]
                     assert listed == [f"<no{kept}/>" for kept in range(number, number - 7, -1)]
+            dropped: list[int] = []
+            while sum(dropped) < 143:  # the log tells all that went, in one line or in several
+                service.wait_for("dead_letters.dropped")
+                dropped = [line["entries"] for line in service.events("dead_letters.dropped")]
+            assert sum(dropped) == 143
 
 
 class TestTriedAgain:

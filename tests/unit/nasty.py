@@ -134,6 +134,7 @@ class _Walk(_Choices):
         self.seconds = 0
         self.naming = self.pick(("cluster", "cluster", "feed", "feed from some time on", "none"))
         self.numbered = self.pick((True, True, True, False))
+        self.roles = self.pick((ROLES, ROLES, (None, "moved", "moved"), (None, "lync"), ("moved", "lync")))
         self.current: list[int] = []
         """The session that runs on each bridge."""
         self.writers: list[Writer] = []
@@ -224,7 +225,7 @@ class _Walk(_Choices):
             self.call(writer, self.pick(range(len(self.meetings))))
         call = self.some_call(writer) if self.pick((True, True, True, False)) else None
         fields = person(who, sip=self.pick((False, True)))
-        role = self.pick((None,) * 14 + ("recording", "streaming", "link", "lync", "lync", "moved", "moved"))
+        role = self.pick(self.roles)
         lync = None
         if role in ("recording", "streaming"):
             fields = {"remote_party": "recorder.example.com", "leg_type": "sip", role: True}
@@ -271,6 +272,7 @@ class _Walk(_Choices):
 
 
 TYPES: Final = ("coSpace", "coSpace", "coSpace", "adHoc", "forwarding")
+ROLES: Final = (*(None,) * 14, "recording", "streaming", "link", "lync", "lync", "moved", "moved")
 ACTS: Final = (
     *("leg",) * 12,
     *("update",) * 14,

@@ -6,9 +6,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from cdr_service.domain.settling import Options
+from cdr_service.domain.showing import standing_of
 from tests.unit.books import Books, Parcel
 from tests.unit.facts import differences, facts, folded_anew, misjudged_claims, timeline
-from tests.unit.nasty import DIRECTORY, Sent, contentions, deliveries, options, record_sets
+from tests.unit.nasty import DIRECTORY, HOLDERS, Sent, contentions, deliveries, options, record_sets
+from tests.unit.plain import Plain
 
 LONG = bool(os.environ.get("CDR_TEST_LONG"))
 
@@ -56,3 +58,17 @@ def test_what_is_folded_on_is_what_a_fold_of_everything_gives(data: st.DataObjec
         books.take(Parcel(source, [record]))
         stored = {id_: timeline(meeting.timeline) for id_, meeting in books.meetings.items()}
         assert stored == folded_anew(books)
+
+
+@PROFILE
+@given(sent=contentions(), limit=st.sampled_from((1, 2)), spill_back=st.booleans())
+def test_licenses_are_those_of_a_plain_simulation(sent: list[Sent], limit: int, spill_back: bool) -> None:
+    """Under contention, each meeting is charged as a simulation says that knows nothing of our code."""
+    books = taken_in_order(sent, Options(pmp_calls_per_user=limit, spill_back=spill_back))
+    for policy in books.options.policies:
+        plain = Plain(DIRECTORY, policy, limit, waits=spill_back)
+        plain.take(sent)
+        for id_, meeting in plain.meetings.items():
+            transitions = standing_of(books.meetings[id_], policy).transitions
+            told = [(t.at, t.after and (t.after.holder or t.after.type)) for t in transitions]
+            assert told == meeting.told
