@@ -27,6 +27,8 @@ KNOWN_TYPES: Final = frozenset(
         "streamingEnd",
     }
 )
+BRIDGES_MAX: Final = 500
+"""Call Bridges that have labels of their own; a cluster has at most 24."""
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 
@@ -35,6 +37,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._bridges: set[str] = set()
         self.documents = Counter(
             "cdr_documents", "Documents answered.", ("deployment", "outcome"), registry=self.registry
         )
@@ -71,6 +74,15 @@ class Metrics:
             "cdr_dead_letters", "Documents and records set aside.", ("deployment", "reason"), registry=self.registry
         )
 
+    def _bridge(self, name: str | None) -> str:
+        """Return the label of a Call Bridge. Names come from the wire, so only so many become labels."""
+        if name is None or name in self._bridges:
+            return name or ""
+        if len(self._bridges) >= BRIDGES_MAX:
+            return "other"
+        self._bridges.add(name)
+        return name
+
     def answered(self, deployment: str, outcome: str, seconds: float) -> None:
         """Count a document that was answered: accepted, or refused because the store or the service was not ready."""
         self.documents.labels(deployment, outcome).inc()
@@ -102,7 +114,7 @@ class Metrics:
         for bridge in bridges:
             if bridge.last_record_at:
                 seconds = datetime.fromisoformat(bridge.last_record_at).timestamp()
-                last.labels(bridge.deployment, bridge.call_bridge or "").set(seconds)
+                last.labels(bridge.deployment, self._bridge(bridge.call_bridge)).set(seconds)
         return generate_latest(self.registry) + generate_latest(state)
 
     def received(self, deployment: str, received: Sequence[Received]) -> None:
@@ -123,7 +135,7 @@ class Metrics:
         for event in commit.events:
             details = event.details
             if event.event == "records.missing":
-                self.missing.labels(deployment, event.call_bridge or "").inc(details["missing"])
+                self.missing.labels(deployment, self._bridge(event.call_bridge)).inc(details["missing"])
             elif event.event == "license.switched":
                 late = "true" if details["late"] else "false"
                 self.switches.labels(deployment, details["from"], details["to"], details["cause"], late).inc()

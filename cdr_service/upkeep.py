@@ -16,7 +16,7 @@ from cdr_service.domain.bookkeeping import Bookkeeper
 from cdr_service.domain.events import Event
 from cdr_service.domain.identity import Directory
 from cdr_service.domain.records import OrderKey
-from cdr_service.domain.upkeep import close_stale, conclude_losses, forget_call, forget_loose
+from cdr_service.domain.upkeep import close_stale, conclude_losses, forget_call, forget_loose, forget_session
 from cdr_service.domain.workspace import Workspace
 from cdr_service.errors import Draining, StoreUnavailable
 from cdr_service.reporting import Reporter
@@ -137,7 +137,7 @@ class Caretaker:
         loose = await self._upkeep.loose_things(max(kept, now - LOOSE_HOURS * _HOUR))
         await self._each(loose, lambda _, books, name: forget_loose(books, name))
         expired = await self._upkeep.expired_sessions(kept)
-        await self._each(expired, lambda _, books, session: books.put(None, "session", session))
+        await self._each(expired, lambda _, books, session: forget_session(books, session))
         while await self._upkeep.trim(
             events_since=kept,
             dead_since=kept,

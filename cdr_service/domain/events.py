@@ -47,31 +47,32 @@ def timeline_changes(
     after: Iterable[Transition],
     horizon: OrderKey,
     new_id: Iterator[str],
+    absorbed: Iterable[Transition] = (),
 ) -> tuple[tuple[Transition, ...], list[Event]]:
     """Return the new timeline with what was announced before, and an event for each change of it.
 
     `horizon` is up to where the timeline was decided before. Transitions that stand in both keep their event; new ones
     get one each; those that fell away are named by `supersedes` of the first event, which is a `license.corrected`
-    where nothing else is to be said.
+    where nothing else is to be said. `absorbed` fell away too: they were told of a meeting that is part of this one.
     """
     known = {_identity(transition): transition for transition in before}
     kept: list[Transition] = []
     events: list[Event] = []
-    gone = dict(known)
     for transition in after:
         old = known.get(_identity(transition))
         if old is not None and old.same_change(transition):
-            del gone[_identity(transition)]
+            del known[_identity(transition)]
             kept.append(old)
             continue
         late = transition.at.time < horizon.time - LATE_MILLISECONDS
         event = _announce(subject, replace(transition, late=late), next(new_id))
         kept.append(replace(transition, late=late, event_id=event.event_id))
         events.append(event)
-    superseded = [transition.event_id for transition in gone.values() if transition.event_id]
-    if superseded and not events:
-        events.append(_correction(subject, kept, max(gone)[0], next(new_id)))
-    if superseded:
+    gone = [transition for transition in (*known.values(), *absorbed) if transition.event_id]
+    if gone and not events:
+        events.append(_correction(subject, kept, max(transition.at for transition in gone), next(new_id)))
+    if gone:
+        superseded = [transition.event_id for transition in gone]
         events[0] = replace(events[0], details={**events[0].details, "supersedes": superseded})
     return tuple(kept), events
 

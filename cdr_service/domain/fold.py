@@ -96,16 +96,22 @@ class Fold:
         self._people: dict[str, _Person] | None = {} if whole else None
         self._queue: list[Occurrence] = []
         self._standings = {name: start.standings.get(name, Standing()) for name in setting.policies}
+        self._undo = start.undo
 
     @property
     def timeline(self) -> Timeline:
         """The result so far."""
-        return Timeline(self._horizon, self._participants, self._peak, self._calls, self._standings)
+        return Timeline(
+            self._horizon, self._participants, self._peak, dict(self._calls), dict(self._standings), self._undo
+        )
 
     def run(self, occurrences: Iterable[Occurrence]) -> Timeline:
         """Fold all occurrences; raise NeedsWholeMeeting where the stored result does not suffice."""
         self._queue = sorted(occurrences)
         while self._queue:
+            self._undo = None
+            if len(self._queue) == 1 and self._queue[0].kind is Kind.JOINED:
+                self._undo = self.timeline
             record = list(self._next_record())
             for occurrence in record:
                 self._count(occurrence)

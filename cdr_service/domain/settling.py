@@ -18,7 +18,7 @@ from cdr_service.domain.fold import Fold, NeedsWholeMeeting, Setting
 from cdr_service.domain.licensing import POLICIES, Policy
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.slots import Claim
-from cdr_service.domain.timeline import Occurrence, Standing, Timeline, slot_freed
+from cdr_service.domain.timeline import Occurrence, Standing, Timeline, Transition, slot_freed
 from cdr_service.domain.workspace import Workspace
 
 
@@ -37,6 +37,7 @@ class _Pending(Struct):
     """What is to be folded into one meeting."""
 
     occurrences: list[Occurrence] = []
+    taken_back: list[Occurrence] = []
     whole: bool = False
 
 
@@ -54,11 +55,14 @@ class Settling:
     def changed(self, meeting: str, was: list[Occurrence], now: list[Occurrence], *, alone: bool) -> None:
         """Take in what a leg or recording did: what was known of it before, and what is known now.
 
-        Something that is only added can be folded on; anything taken back, or a leg that shares its presence with
-        another (`alone` false), makes the meeting be folded as a whole.
+        A leg that shares its presence with another (`alone` false) makes the meeting be folded as a whole.
         """
         pending = self._pending.setdefault(meeting, _Pending())
-        pending.whole = pending.whole or not alone or not set(was) <= set(now)
+        pending.whole = pending.whole or not alone
+        for occurrence in was:
+            if occurrence in now:
+                continue
+            (pending.occurrences.remove if occurrence in pending.occurrences else pending.taken_back.append)(occurrence)
         pending.occurrences += [occurrence for occurrence in now if occurrence not in was]
 
     def look_at(self, meeting: str) -> None:
@@ -119,6 +123,10 @@ class Settling:
     ) -> Timeline | None:
         """Return the timeline with what is pending folded onto it, or None where that does not suffice."""
         before = meeting.timeline
+        if pending.taken_back:
+            if before.undo is None or any(o.at != before.horizon for o in pending.taken_back):
+                return None
+            before = before.undo
         if pending.whole or any(o.at <= before.horizon for o in pending.occurrences):
             return None
         try:
@@ -161,18 +169,14 @@ class Settling:
         before, policy = self._before[id_], self._options.policy
         standing = meeting.timeline.standings.get(policy, Standing())
         names = [call.name for call in map(self._workspace.call, meeting.calls) if call]
-        absorbed = self._absorbed.get(id_, [])
-        told = [
-            transition
-            for timeline in (before, *(m.timeline for m in absorbed))
-            for transition in timeline.standings.get(policy, Standing()).transitions
-        ]
+        absorbed = [dissolved.timeline for dissolved in self._absorbed.get(id_, [])]
         transitions, events = timeline_changes(
             Subject(meeting.id, meeting.calls, next(filter(None, names), None)),
-            told,
+            _transitions(before, policy),
             standing.transitions,
-            max([before.horizon, *(m.timeline.horizon for m in absorbed)]),
+            max(timeline.horizon for timeline in (before, *absorbed)),
             self._new_id,
+            [transition for timeline in absorbed for transition in _transitions(timeline, policy)],
         )
         standings = {**meeting.timeline.standings, policy: replace(standing, transitions=transitions)}
         self._workspace.put(replace(meeting, timeline=replace(meeting.timeline, standings=standings)), "meeting", id_)
@@ -191,6 +195,10 @@ class _Slots:
         """Return from when on the claim is served."""
         ledger, options = self._workspace.ledger(policy, claim.holder), self._options
         return slots.grant(ledger, self._meeting, claim, before, options.pmp_calls_per_user, waits=options.spill_back)
+
+
+def _transitions(timeline: Timeline, policy: str) -> tuple[Transition, ...]:
+    return timeline.standings.get(policy, Standing()).transitions
 
 
 def _by_holder(standing: Standing) -> dict[str, tuple[Claim, ...]]:

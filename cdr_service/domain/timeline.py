@@ -143,6 +143,9 @@ class Timeline(Struct, frozen=True, array_like=True):
     participants_peak: int = 0
     calls: dict[str, CallCount] = {}
     standings: dict[str, Standing] = {}
+    undo: "Timeline | None" = None
+    """How it was before the last record, if all that this one told is that a leg came in: whoever is in from the start
+    of the leg on is often found in the lobby by the next record."""
 
 
 def slot_freed(policy: str, holder: str, at: OrderKey) -> Occurrence:

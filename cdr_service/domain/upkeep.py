@@ -3,6 +3,8 @@
 Each function is a task for the intake, which runs it in turn with the documents and commits what it changes.
 """
 
+from collections.abc import Iterable
+
 from msgspec.structs import replace
 
 from cdr_service.domain.bookkeeping import STALE, Bookkeeper
@@ -10,7 +12,7 @@ from cdr_service.domain.calls import Meeting, Recording
 from cdr_service.domain.events import Event
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.records import OrderKey
-from cdr_service.domain.sessions import TOLD_MAX, Session, Told
+from cdr_service.domain.sessions import TOLD_MAX, Bridge, Session, Told
 from cdr_service.domain.workspace import Workspace
 
 
@@ -56,9 +58,11 @@ def forget_call(workspace: Workspace, call: str) -> None:
     known = workspace.call(call)
     if known is None or known.end is None:
         return
-    for leg in workspace.legs_of([call]):
+    legs = workspace.legs_of([call])
+    for leg in legs:
         if all(other == call or workspace.call(other) is None for other in leg.calls):
             workspace.put(None, "leg", leg.id)
+    workspace.need(("recording", recording) for recording in known.recordings)
     for recording in known.recordings:
         workspace.put(None, "recording", recording)
     workspace.put(None, "call", call)
@@ -67,18 +71,38 @@ def forget_call(workspace: Workspace, call: str) -> None:
         return
     calls = tuple(other for other in meeting.calls if other != call)
     workspace.put(replace(meeting, calls=calls) if calls else None, "meeting", meeting.id)
-    if not calls:
-        _forget_ledgers(workspace, meeting)
+    _forget_ledgers(workspace, meeting, legs)
 
 
-def _forget_ledgers(workspace: Workspace, meeting: Meeting) -> None:
-    """Remove the ledgers of holders of whom no other meeting wants anything, or ever did as far as is kept."""
-    for policy, standing in meeting.timeline.standings.items():
-        for holder in sorted({claim.holder for claim in standing.all_claims}):
-            others = [other for other in workspace.ledger(policy, holder).claims if other != meeting.id]
-            workspace.need(("meeting", other) for other in others)
-            if not any(map(workspace.meeting, others)):
-                workspace.put(None, "slots", policy, holder)
+def _forget_ledgers(workspace: Workspace, meeting: Meeting, legs: Iterable[Leg]) -> None:
+    """Remove the ledgers of holders whose license no meeting that is left wants.
+
+    These are the holders whose license the meeting wanted, and those of whom that turned out not to be so.
+    """
+    standings = meeting.timeline.standings
+    known = [meeting.owner, *(observed.identity for observed in meeting.owner_observed)]
+    known += [identity for leg in legs for identity in (leg.identity, *(one.identity for one in leg.observed))]
+    holders = {identity.user for identity in known if identity.user and identity.holds_license}
+    holders |= {claim.holder for standing in standings.values() for claim in standing.all_claims}
+    ledgers = [(policy, holder) for policy in standings for holder in sorted(holders)]
+    workspace.need(("slots", *ledger) for ledger in ledgers)
+    for ledger in ledgers:
+        wanting = workspace.ledger(*ledger).claims
+        workspace.need(("meeting", other) for other in wanting)
+        if not any(map(workspace.meeting, wanting)):
+            workspace.put(None, "slots", *ledger)
+
+
+def forget_session(workspace: Workspace, session: str) -> None:
+    """Remove what is known of a session, its marks too, and its Call Bridge once that has no other."""
+    known = workspace.get(Session, "session", session)
+    if known is None:
+        return
+    workspace.put(None, "session", session)
+    bridge = workspace.get(Bridge, "bridge", known.bridge)
+    if bridge is not None:
+        left = tuple(other for other in bridge.sessions if other != session)
+        workspace.put(replace(bridge, sessions=left) if left else None, "bridge", bridge.id)
 
 
 def is_loose(thing: Leg | Recording | None) -> bool:

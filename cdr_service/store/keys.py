@@ -40,7 +40,7 @@ class Keys:
         self.usage = self.prefix + "usage"
         """Hash of what is in use now; a field that falls to 0 is removed."""
         self.bridges = self.prefix + "bridges"
-        """Set of bridge ids. For good: there are as many as Call Bridges."""
+        """Set of bridge ids. Until retention has removed every session of the bridge."""
         self.sessions = self.prefix + "sessions"
         """Sorted set of session ids by when a record was last received. Until retention removes the session."""
         self.events = self.prefix + "events"

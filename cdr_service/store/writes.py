@@ -80,6 +80,8 @@ def _indexes(keys: Keys, key: Key, before: Any, after: Any, received: int, polic
             yield ("ZREM", keys.sessions, key[1])
         case "session":
             yield ("ZADD", keys.sessions, received, key[1])
+        case "bridge" if after is None:
+            yield ("SREM", keys.bridges, key[1])
         case "bridge":
             yield ("SADD", keys.bridges, key[1])
         case _:

@@ -47,7 +47,6 @@ async def test_a_call_of_which_nothing_is_heard_is_closed_and_goes_on_with_a_lat
         again = await call()
         assert (again["state"], again["ended_at"], again["end_estimated"]) == ("active", None, False)
         assert again["license"]["holder"] == "alice@example.com"
-        await eventually(is_closed, "it is closed once more")
         assert await served.stop() == 0
 
 
@@ -69,9 +68,9 @@ async def test_nothing_is_left_of_what_is_over_for_long_enough(tmp_path: Path) -
             return sorted(key for key in store.ask("KEYS", "*") if not KEPT_FOR_GOOD.fullmatch(key))
 
         assert [key for key in left() if not BOUNDED.fullmatch(key)], "it was all gone before it was looked at"
-        await eventually(lambda: all(map(BOUNDED.fullmatch, left())), "all is gone", 12)
+        await eventually(lambda: all(map(BOUNDED.fullmatch, left())), "all is gone")
         await eventually(lambda: not any(store.ask("XLEN", key) for key in left()), "the streams are empty")
-        assert store.ask("HGETALL", "cdr:{default}:counts") == ["document_bytes", "0"]
+        assert store.ask("HGET", "cdr:{default}:counts", "document_bytes") == "0"
         assert stream(store) == []
         assert (await served.get("/v1/calls", state="all"))["items"] == []
         assert (await served.get("/v1/switches", kind="all", late="all"))["items"] == []

@@ -103,18 +103,26 @@ async def test_a_process_that_dies_between_commit_and_print_leaves_the_printing_
             fill(to)
         async with aiohttp.ClientSession() as http:
             pushing = asyncio.create_task(status_of(http, mute.intake_url, document))
-            await eventually(lambda: len(stream(store)), "the document is committed")
+            await eventually(lambda: told(store), "the document is committed")
             assert not pushing.done(), "it is acknowledged though the log is stuck"
             mute.kill()
             assert await pushing == 0
             read = log.read()
-            assert not [event for event in stream(store) if event["event_id"].encode() in read]
+            assert not [event for event in told(store) if event["event_id"].encode() in read]
+            if not LONG:
+                for sign in store.ask("KEYS", "cdr:{default}:alive:*"):
+                    store.ask("DEL", sign)  # as it would be after a quarter of a minute, for which the long form waits
             with service(tmp_path / "other", redis_url=store.url) as other:
                 await other.start()
                 assert await status_of(http, other.intake_url, document) == 200
                 await every_event_is_printed(store, [other])
-                assert len([event for event in stream(store) if event["event"] == "call.started"]) == 1
+                assert [event["event"] for event in told(store)] == ["call.started"]
                 assert await other.stop() == 0
+
+
+def told(store: StoreServer) -> list[dict[str, Any]]:
+    """Return the events of calls."""
+    return [event for event in stream(store) if "call" in event]
 
 
 async def is_ready(served: Service) -> bool:

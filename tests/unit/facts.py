@@ -62,7 +62,7 @@ def timeline(of: Timeline) -> Timeline:
         for policy, standing in of.standings.items()
     }
     known = {policy: standing for policy, standing in standings.items() if standing != Standing()}
-    return replace(of, horizon=OrderKey(0, "", 0), standings=known)
+    return replace(of, horizon=OrderKey(0, "", 0), undo=None, standings=known)
 
 
 def change(transition: Transition) -> Transition:
@@ -143,3 +143,29 @@ def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
 
 def _readable(thing: Any) -> str:
     return re.sub(r"OrderKey\(time=17676(\d*)000, session='([^']*)', number=(\d*)\)", r"\1/\2/\3", repr(thing))
+
+
+def overpaid(books: Books, policy: str, holder: str) -> list[Any]:
+    """Return the times at which the holder's license pays more meetings than it may. There must be none."""
+    spans = paid(books, policy, holder)
+    limit = books.options.pmp_calls_per_user
+    return [at for at, _, _ in spans if sum(_lasts(since, until, at) for since, until, _ in spans) > limit]
+
+
+def idle_while_wanted(books: Books, policy: str, holder: str) -> list[Any]:
+    """Return the times at which a meeting waits for the holder's license, which could pay it. There must be none."""
+    if not books.options.spill_back or (policy, holder) not in books.ledgers:
+        return []
+    claims = [c for kept in books.ledgers[policy, holder].claims.values() for c in kept]
+    spans = paid(books, policy, holder)
+    times = {at for claim in claims for at in (claim.wanted, claim.granted, claim.ended) if at}
+    return [
+        at
+        for at in sorted(times)
+        if any(_lasts(c.wanted, c.granted or c.ended, at) for c in claims)
+        and sum(_lasts(since, until, at) for since, until, _ in spans) < books.options.pmp_calls_per_user
+    ]
+
+
+def _lasts(since: OrderKey, until: OrderKey | None, at: OrderKey) -> bool:
+    return since <= at and (until is None or at < until)

@@ -1,7 +1,7 @@
 """Made-up record sets that are nastier than what a Meeting Server sends, and ways to deliver them."""
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from random import Random
 from typing import Any, Final, NamedTuple, TypeVar
 
 from hypothesis import strategies as st
@@ -406,14 +406,17 @@ def _packed(draw: st.DrawFn, sent: Sequence[Sent]) -> Batches:
     return [batch for batch in batches if batch]
 
 
-def renumbered(sent: Iterable[Sent], feed_starts: int) -> list[Sent]:
-    """Return records as another receiver sees them: with its own recordIndex."""
-    return [
-        Sent(one.source, replace(one.record, record_index=(one.record.record_index or 0) + feed_starts)) for one in sent
-    ]
-
-
-def by_session(sent: Iterable[Sent]) -> dict[str, list[Sent]]:
-    """Return records by their session."""
-    ordered = sorted(sent, key=lambda one: one.source.session)
-    return {session: list(found) for session, found in groupby(ordered, key=lambda one: one.source.session)}
+def scattered(sent: Sequence[Sent], chance: Random) -> Batches:
+    """Deliver a longer record set by chance: over two feeds, far out of order, in documents and batches."""
+    reach = chance.choice((0, 3, 30, len(sent)))
+    feeds = [(place + chance.randint(0, reach), one) for _ in range(2) for place, one in enumerate(sent)]
+    batches: Batches = [[]]
+    for _, one in sorted(feeds, key=lambda copy: copy[0]):
+        last = batches[-1][-1] if batches[-1] else None
+        if last is not None and last.source == one.source and chance.random() < 0.5:
+            batches[-1][-1] = last._replace(records=[*last.records, one.record])
+        else:
+            batches[-1].append(Parcel(one.source, [one.record]))
+        if chance.random() < 0.3:
+            batches.append([])
+    return [batch for batch in batches if batch]

@@ -1,28 +1,59 @@
-"""Any order converges: however records arrive, the facts are those of the records."""
+"""Any order converges: however records arrive, the facts are those of the records, and what was said adds up to them.
+
+`CDR_TEST_LONG=1` tries some hundred times as many record sets.
+"""
 
 import os
+from random import Random
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from cdr_service.domain.bookkeeping import Source
+from cdr_service.domain.calls import Meeting, stays_until_end
+from cdr_service.domain.documents import parse
+from cdr_service.domain.events import Event
+from cdr_service.domain.identity import Directory, User
+from cdr_service.domain.legs import Leg
+from cdr_service.domain.records import CallEnd, CallLegEnd, CallLegStart, CallLegUpdate, CallStart
 from cdr_service.domain.settling import Options
 from cdr_service.domain.showing import standing_of
+from cdr_service.domain.timeline import Transition
+from cdr_service.simulator.expected import Expected, Presence
+from cdr_service.simulator.scenarios import START, Scenario, documents, generate
 from tests.unit.books import Books, Parcel
-from tests.unit.facts import differences, facts, folded_anew, misjudged_claims, timeline
-from tests.unit.nasty import DIRECTORY, HOLDERS, Sent, contentions, deliveries, options, record_sets
+from tests.unit.facts import differences, facts, folded_anew, idle_while_wanted, misjudged_claims, overpaid, timeline
+from tests.unit.nasty import (
+    DIRECTORY,
+    HOLDERS,
+    Sent,
+    Writer,
+    contentions,
+    deliveries,
+    in_order,
+    options,
+    person,
+    record_sets,
+    scattered,
+)
 from tests.unit.plain import Plain
 
 LONG = bool(os.environ.get("CDR_TEST_LONG"))
+"""Try very many record sets: for a night, not for each change."""
 
-settings.register_profile(
-    "any order",
-    max_examples=20_000 if LONG else 150,
+TRIED = settings(
+    max_examples=20_000 if LONG else 200,
     deadline=None,
     report_multiple_bugs=False,
-    phases=[phase for phase in Phase if phase is not Phase.explain],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    phases=[phase for phase in Phase if phase is not Phase.explain],
 )
-PROFILE = settings.get_profile("any order")
+
+pytestmark = pytest.mark.timeout(3600 if LONG else 120)
+"""Settling must end: record sets that contend for licenses would show where it does not."""
+
+SETS = record_sets() | contentions()
 
 
 def taken_in_order(sent: list[Sent], chosen: Options) -> Books:
@@ -33,26 +64,22 @@ def taken_in_order(sent: list[Sent], chosen: Options) -> Books:
     return books
 
 
-@PROFILE
+@TRIED
 @given(data=st.data(), chosen=options)
 def test_any_delivery_gives_the_facts_of_the_ordered_run(data: st.DataObject, chosen: Options) -> None:
     """Shuffled, repeated, split into documents and batches, over two feeds: the facts are those of the ordered run."""
-    sent = data.draw(st.one_of(record_sets(), contentions()), label="sent")
-    batches = data.draw(deliveries(sent), label="batches")
+    sent = data.draw(SETS, label="sent")
     books = Books(DIRECTORY, chosen)
-    for batch in batches:
+    for batch in data.draw(deliveries(sent), label="batches"):
         books.take(*batch)
-    ordered = taken_in_order(sent, chosen)
-    assert misjudged_claims(ordered) == []
-    different = differences(facts(books), facts(ordered))
+    different = differences(facts(books), facts(taken_in_order(sent, chosen)))
     assert not different, "\n".join(different)
 
 
-@PROFILE
-@given(data=st.data(), chosen=options)
-def test_what_is_folded_on_is_what_a_fold_of_everything_gives(data: st.DataObject, chosen: Options) -> None:
+@TRIED
+@given(sent=SETS, chosen=options)
+def test_what_is_folded_on_is_what_a_fold_of_everything_gives(sent: list[Sent], chosen: Options) -> None:
     """After every record of an ordered run, each stored timeline equals a fold of its whole meeting."""
-    sent = data.draw(st.one_of(record_sets(), contentions()), label="sent")
     books = Books(DIRECTORY, chosen)
     for source, record in sent:
         books.take(Parcel(source, [record]))
@@ -60,7 +87,22 @@ def test_what_is_folded_on_is_what_a_fold_of_everything_gives(data: st.DataObjec
         assert stored == folded_anew(books)
 
 
-@PROFILE
+@TRIED
+@given(data=st.data(), chosen=options)
+def test_a_license_pays_as_often_as_it_may_and_never_waits(data: st.DataObject, chosen: Options) -> None:
+    """No holder pays more meetings at a time than allowed; with spill-back none waits while one could be paid."""
+    sent = data.draw(SETS, label="sent")
+    books = Books(DIRECTORY, chosen)
+    for batch in data.draw(deliveries(sent), label="batches"):
+        books.take(*batch)
+        assert misjudged_claims(books) == []
+        for policy in chosen.policies:
+            for holder in HOLDERS:
+                assert overpaid(books, policy, holder) == []
+                assert idle_while_wanted(books, policy, holder) == []
+
+
+@TRIED
 @given(sent=contentions(), limit=st.sampled_from((1, 2)), spill_back=st.booleans())
 def test_licenses_are_those_of_a_plain_simulation(sent: list[Sent], limit: int, spill_back: bool) -> None:
     """Under contention, each meeting is charged as a simulation says that knows nothing of our code."""
@@ -72,3 +114,168 @@ def test_licenses_are_those_of_a_plain_simulation(sent: list[Sent], limit: int, 
             transitions = standing_of(books.meetings[id_], policy).transitions
             told = [(t.at, t.after and (t.after.holder or t.after.type)) for t in transitions]
             assert told == meeting.told
+
+
+@TRIED
+@given(data=st.data(), chosen=options)
+def test_nothing_is_in_use_once_all_calls_ended(data: st.DataObject, chosen: Options) -> None:
+    """When the last callEnd is there, all counts are back at zero and no claim on a license is left open."""
+    sent = data.draw(contentions(all_end=True), label="sent")
+    books = Books(DIRECTORY, chosen)
+    for batch in data.draw(deliveries(sent), label="batches"):
+        books.take(*batch)
+    assert not books.usage
+    claims = [claim for ledger in books.ledgers.values() for kept in ledger.claims.values() for claim in kept]
+    assert all(claim.ended for claim in claims)
+
+
+@TRIED
+@given(data=st.data(), chosen=options)
+def test_the_events_tell_the_timelines(data: st.DataObject, chosen: Options) -> None:
+    """Events in the order in which they were told, less those superseded, are the timelines: each change once."""
+    sent = data.draw(SETS, label="sent")
+    books = Books(DIRECTORY, chosen)
+    standing: dict[str, Event] = {}
+    for batch in data.draw(deliveries(sent), label="batches"):
+        for event in books.take(*batch):
+            if not event.event.startswith("license."):
+                continue
+            for superseded in event.details.get("supersedes", ()):
+                del standing[superseded]
+            assert event.event_id not in standing
+            if "from" in event.details:
+                standing[event.event_id] = event
+        told = {
+            transition.event_id: _told(meeting, transition)
+            for meeting in books.meetings.values()
+            for transition in standing_of(meeting, chosen.policy).transitions
+        }
+        assert {id_: _heard(event) for id_, event in standing.items()} == told
+
+
+def _told(meeting: Meeting, transition: Transition) -> tuple[object, ...]:
+    before, after = transition.before, transition.after
+    return (
+        *(meeting.id, transition.at.time, before and before.type, before and before.holder, after and after.type),
+        *(after and after.holder, after and after.weight, transition.rule, transition.cause, transition.leg),
+        *(transition.user, transition.reason, transition.late),
+    )
+
+
+def _heard(event: Event) -> tuple[object, ...]:
+    about = event.details
+    return (
+        *(event.meeting, event.record_time, about["from"], about["from_holder"], about["to"]),
+        *(about["holder"], about["weight"], about["rule"], about["cause"], event.leg),
+        *(about["user"], about["reason"], about["late"]),
+    )
+
+
+SHAPES = ({"bridges": 1}, {"bridges": 3}, {"bridges": 2, "cluster": True}, {"bridges": 4, "cluster": True})
+
+
+@pytest.mark.parametrize("seed", range(2000 if LONG else 24))
+def test_simulated_meetings_have_their_known_answers(seed: int) -> None:
+    """Meetings of the simulated server, delivered anyhow, end with the answers worked out from their plans."""
+    scenario = generate(seed, meetings=8, rate=3, **SHAPES[seed % 4])
+    sent = sent_by(scenario)
+    books = Books(Directory([User(holder, holds_license=True) for holder in scenario.holders]))
+    for batch in scattered(sent, Random(seed)):
+        books.take(*batch)
+    for expected in scenario.expected:
+        meeting = books.meetings[expected.correlator]
+        assert set(meeting.calls) == set(expected.calls)
+        assert {books.calls[call].call_type for call in meeting.calls} == {expected.call_type}
+        assert seconds(books.calls[call].began for call in meeting.calls)[0] == expected.start
+        assert seconds(books.calls[call].end.time for call in meeting.calls)[-1] == expected.end
+        assert meeting.timeline.participants_peak == expected.peak
+        transitions = standing_of(meeting, "join").transitions
+        told = [(second(t.at.time), t.after and t.after.type, t.after and t.after.holder) for t in transitions]
+        assert told == [(known.at, known.type, known.holder) for known in expected.licenses]
+        for presence in expected.presences:
+            assert stays_of(books, presence) == list(presence.stays)
+        assert counted(books, meeting) == {leg for presence in expected.presences for leg in presence.legs}
+        assert not counted(books, meeting) & set(expected.uncounted)
+    assert not books.usage
+
+
+def sent_by(scenario: Scenario) -> list[Sent]:
+    """Return the records of a scenario in order, as they are on the wire."""
+    batches = [(document.bridge, parse(document.body)) for document in documents(scenario)]
+    return in_order(
+        Sent(Source(batch.session, batch.call_bridge, bridge.name), record)
+        for bridge, batch in batches
+        for record in batch.records
+    )
+
+
+def second(milliseconds: int) -> int:
+    """Return a time as the scenario counts it."""
+    return milliseconds // 1000 - int(START.timestamp())
+
+
+def seconds(times: object) -> list[int]:
+    """Return times as the scenario counts them, the earliest first."""
+    return sorted(map(second, times))
+
+
+def stays_of(books: Books, presence: Presence) -> list[tuple[int, int]]:
+    """Return when somebody was in, by whichever of their legs."""
+    found = [
+        (second(stay.joined.time), second(stay.left.time))
+        for leg in presence.legs
+        for stay, _ in stays_until_end(books.legs[leg], books.calls)
+        if stay.left
+    ]
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(found):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def counted(books: Books, meeting: Meeting) -> set[str]:
+    """Return the legs by which somebody was in a meeting."""
+    calls = {call: books.calls[call] for call in meeting.calls}
+
+    def was_in(leg: Leg) -> bool:
+        return leg.counted and any(stays_until_end(leg, calls))
+
+    return {id_ for id_, leg in books.legs.items() if was_in(leg)}
+
+
+def crowd(number: int) -> list[Sent]:
+    """Return a call in which so many people come, wait in the lobby, get in and leave, in order."""
+    writer = Writer("session", "bridge")
+    writer.write(CallStart, 0, call="call", call_correlator="meeting", cospace="space-of-nobody", call_type="coSpace")
+    for place in range(number):
+        fields = person("alice@example.com" if place == number // 2 else "bob@example.com")
+        leg = f"leg-{place}"
+        writer.write(CallLegStart, place, leg=leg, call="call", direction="incoming", **fields)
+        writer.write(CallLegUpdate, place, leg=leg, state="connected", call="call", deactivated=True)
+        writer.write(CallLegUpdate, place, leg=leg, state="connected", call="call", deactivated=False)
+    for place in range(number):
+        writer.write(CallLegUpdate, number + place, leg=f"leg-{place}", call="call")
+        writer.write(CallLegEnd, number + place, leg=f"leg-{place}", reason="remoteTeardown")
+    writer.write(CallEnd, 2 * number, call="call")
+    return writer.sent
+
+
+def test_a_record_in_order_needs_the_same_few_things_whatever_the_size_of_the_call() -> None:
+    """In a call of 2,000 legs a record loads no more things than in one of 2, and a thing does not grow with legs."""
+    most: dict[int, dict[type, int]] = {}
+    for number in (2, 2000):
+        books = Books(DIRECTORY)
+        loads: dict[type, int] = {}
+        for source, record in crowd(number):
+            before = books.loads
+            books.take(Parcel(source, [record]))
+            loads[type(record)] = max(loads.get(type(record), 0), books.loads - before)
+        most[number] = loads
+        assert books.meetings["meeting"].timeline.participants_peak == number
+        assert len(standing_of(books.meetings["meeting"], "join").transitions) == 3
+        assert len(books.calls["call"].recordings) == 0
+    assert max(most[2].values()) <= 8
+    assert all(loads <= most[2][kind] for kind, loads in most[2000].items())
