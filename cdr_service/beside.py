@@ -13,6 +13,7 @@ from typing import Final
 
 from cdr_service.compose import now, options_of, written
 from cdr_service.domain.settling import Options
+from cdr_service.ending import end
 from cdr_service.errors import StoreUnavailable
 from cdr_service.service import Deployment, Intake, Observer
 from cdr_service.settings import Settings
@@ -90,8 +91,7 @@ async def beside(settings: Settings) -> AsyncIterator[Beside]:
         try:
             yield found
         finally:
-            living.cancel()
-            await asyncio.gather(living, return_exceptions=True)
+            await end(living)
 
 
 async def _live(upkeeps: Iterable[Upkeep]) -> None:

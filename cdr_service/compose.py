@@ -17,6 +17,7 @@ import structlog
 
 from cdr_service.collection import Collection
 from cdr_service.domain.settling import Options
+from cdr_service.ending import end
 from cdr_service.errors import StoreUnavailable
 from cdr_service.holders import HoldersFile
 from cdr_service.metrics import Metrics, TimedStore
@@ -171,8 +172,7 @@ async def _cared_for(caretaker: Caretaker, upkeep: Upkeep, reporter: Reporter, d
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end(task)
         try:
             await upkeep.give_up_lease("upkeep")
             await upkeep.leave()

@@ -50,7 +50,8 @@ class Keys:
         self.documents = self.prefix + "raw"
         """Stream of received documents, compressed, bounded by age and size (settings raw_...)."""
         self.counts = self.prefix + "counts"
-        """Hash with one count: how many bytes the received documents take, compressed. For good."""
+        """Hash of counts: the bytes that the received documents take, compressed, and what went from the streams (see
+        below). For good."""
         self.printers = self.prefix + "printers"
         """Hash of who prints events, as `process.generation`, with the last event that each has printed. Until its
         orderly end, or until another process has printed the rest."""
@@ -60,8 +61,7 @@ class Keys:
     def thing(self, key: Key) -> str:
         """Return the name of a stored thing or an index.
 
-        The directory and bridges live for good, there are as many as Call Bridges; sessions, calls, legs, meetings,
-        recordings, indexes and holders' slots until retention removes them (`domain.upkeep`).
+        The directory lives for good, everything else until retention removes it (`domain.upkeep`).
         """
         return self.prefix + ":".join(key)
 

@@ -75,11 +75,15 @@ class Fleet:
         return self._store.wait_for_failover(old)
 
     def restart(self, old: StoreServer, new: StoreServer) -> None:
-        """Start a killed master again, as a replica of the new one, and wait until it follows."""
+        """Start a killed master again, as a replica of the new one, and wait until one follows the other."""
         if isinstance(self._store, SentinelPair):
             old.options["replicaof"] = f"127.0.0.1 {new.port}"
         old.start()
-        eventually(lambda: "state=online" in new.info("replication").get("slave0", ""), "the old master follows")
+
+        def is_followed() -> bool:
+            return any("state=online" in one.info("replication").get("slave0", "") for one in (old, new))
+
+        eventually(is_followed, "master and replica are a pair again")
 
 
 def _key(deployment: str) -> str:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tests.faults.service import Service, eventually
+from tests.faults.service import LONG, Service, eventually
 from tests.integration.servers import StoreServer
 
 
@@ -21,7 +21,15 @@ def printed(services: Sequence[Service]) -> set[str]:
     return {line["event_id"] for one in services for line in one.lines() if "event_id" in line}
 
 
-async def every_event_is_printed(store: StoreServer, services: Sequence[Service]) -> None:
-    """Wait until every event of the stream stands on a log: a dead process's events are printed by another."""
-    wanted = {event["event_id"] for event in stream(store)}
+async def every_event_is_printed(
+    store: StoreServer, services: Sequence[Service], events: Sequence[dict[str, Any]] | None = None
+) -> None:
+    """Wait until every event of the stream, or these, stands on a log: a dead process's are printed by another.
+
+    Processes count as dead after a quarter of a minute, for which only the long form waits; in the short one all signs
+    of life are removed, of which the living show theirs again.
+    """
+    wanted = {event["event_id"] for event in (stream(store) if events is None else events)}
+    for sign in () if LONG else store.ask("KEYS", "cdr:{default}:alive:*"):
+        store.ask("DEL", sign)
     await eventually(lambda: wanted <= printed(services), "every event is printed")

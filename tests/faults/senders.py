@@ -37,7 +37,8 @@ async def answers(url: str, *sent: bytes) -> list[int]:
 class Sender:
     """One feed: pushes its documents in order, each to one of the targets, and again until the 200."""
 
-    def __init__(self, feed: Iterable[Document], *targets: str, chance: random.Random) -> None:
+    def __init__(self, feed: Iterable[Document], *targets: str, chance: random.Random, pause: float = 0.0) -> None:
+        """Pause up to so many seconds after each document."""
         self.waiting = list(feed)[::-1]
         self.acknowledged: list[Document] = []
         self.repeated = 0
@@ -46,6 +47,7 @@ class Sender:
         """By status; 0 for no answer."""
         self._targets = targets
         self._chance = chance
+        self._pause = pause
 
     async def run(self) -> None:
         """Push until all is acknowledged."""
@@ -54,6 +56,7 @@ class Sender:
             while self.waiting:
                 await self._deliver(http, self.waiting[-1])
                 self.acknowledged.append(self.waiting.pop())
+                await asyncio.sleep(self._chance.uniform(0, self._pause))
 
     async def _deliver(self, http: aiohttp.ClientSession, document: Document) -> None:
         while True:
@@ -68,7 +71,8 @@ class Sender:
 class Load:
     """Everything that the bridges of a scenario have to tell, over so many feeds of each."""
 
-    def __init__(self, scenario: Scenario, *targets: str, feeds: int = 1, seed: int = 0) -> None:
+    def __init__(self, scenario: Scenario, *targets: str, feeds: int = 1, seed: int = 0, pause: float = 0.0) -> None:
+        """Push from `feeds` of each bridge to any of the targets; what is drawn comes from `seed`."""
         self.records = {bridge.session: 0 for bridge in scenario.bridges}
         """How many there are, by session."""
         self.senders: list[Sender] = []
@@ -79,7 +83,7 @@ class Load:
                 self.records[bridge.session] = sum(len(document.records) for document in feed)
                 urls = [f"{url}?bridge={bridge.name}" for url in targets] if bridge.call_bridge is None else targets
                 chance = random.Random(f"{seed}/{number}/{bridge.name}")
-                self.senders.append(Sender(feed, *urls, chance=chance))
+                self.senders.append(Sender(feed, *urls, chance=chance, pause=pause))
 
     async def run(self) -> None:
         """Push until all is acknowledged."""

@@ -26,14 +26,13 @@ async def under_load(load: Load) -> AsyncIterator[asyncio.Task[None]]:
 
 
 async def killing(load: Load, kills: int, strike: Callable[[], Awaitable[None]], chance: random.Random) -> int:
-    """Strike about so often while the load is pushed, at moments that nothing else decides; return how often it was."""
+    """Strike so often while the load is pushed, at moments that nothing else decides; return how often it was."""
     documents = sum(len(sender.waiting) for sender in load.senders)
     struck = 0
     async with under_load(load) as pushing:
-        while not pushing.done():
-            enough = len(load.acknowledged) + chance.randint(0, 2 * documents // kills)
+        for enough in sorted(chance.sample(range(documents), kills)):
             await eventually(lambda: pushing.done() or len(load.acknowledged) >= enough, "documents are acknowledged")  # noqa: B023
-            await asyncio.sleep(chance.uniform(0, 0.02))
+            await asyncio.sleep(chance.uniform(0, 0.01))
             if not pushing.done():
                 await strike()
                 struck += 1

@@ -1,4 +1,4 @@
-"""A twin of service and store for tests of the pure core: things in a dictionary, batches applied as the service does."""
+"""A twin of service and store for tests of the pure core: things in a dictionary, and batches as the service does."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -133,9 +133,9 @@ def calls_that_go_on(calls: Iterable[Call]) -> list[str]:
 def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     """Return where two sets of facts differ, in words that can be read."""
     told: list[str] = []
-    for kind in expected:
-        for id_ in {*found[kind], *expected[kind]}:
-            one, other = found[kind].get(id_), expected[kind].get(id_)
+    for kind, things in expected.items():
+        for id_ in {*found[kind], *things}:
+            one, other = found[kind].get(id_), things.get(id_)
             if one != other:
                 told += [f"{kind} {id_}", f"  found    {_readable(one)}", f"  expected {_readable(other)}"]
     return told

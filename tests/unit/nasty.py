@@ -5,7 +5,7 @@ from random import Random
 from typing import Any, Final, NamedTuple, TypeVar
 
 from hypothesis import strategies as st
-from msgspec.structs import asdict, replace
+from msgspec.structs import asdict
 
 from cdr_service.domain.bookkeeping import Source
 from cdr_service.domain.identity import Directory, User

@@ -20,7 +20,7 @@ from cdr_service.domain.records import CallEnd, CallLegEnd, CallLegStart, CallLe
 from cdr_service.domain.settling import Options
 from cdr_service.domain.showing import standing_of
 from cdr_service.domain.timeline import Transition
-from cdr_service.simulator.expected import Expected, Presence
+from cdr_service.simulator.expected import Presence
 from cdr_service.simulator.scenarios import START, Scenario, documents, generate
 from tests.unit.books import Books, Parcel
 from tests.unit.facts import differences, facts, folded_anew, idle_while_wanted, misjudged_claims, overpaid, timeline

@@ -137,7 +137,11 @@ CASES: dict[str, tuple[list[Told], list[tuple[str, int, int | None]], LegState]]
     ),
     "an outgoing leg rings": ([outgoing(1)], [], LegState.RINGING),
     "until it is connected": ([outgoing(1), update(6, **IN)], [("c", 6, None)], LegState.CONNECTED),
-    "an update that does not say connected leaves it ringing": ([outgoing(1), update(2, call="c")], [], LegState.RINGING),
+    "an update that does not say connected leaves it ringing": (
+        [outgoing(1), update(2, call="c")],
+        [],
+        LegState.RINGING,
+    ),
     "a call-out that nobody answered never counts": (
         [outgoing(1), end(31, "ringingTimeout", duration_seconds=30)],
         [],

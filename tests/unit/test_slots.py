@@ -98,7 +98,6 @@ def test_a_meeting_that_goes_on_for_days_keeps_what_it_waited_for() -> None:
     ledger = Ledger({"old": (claim(0, HOUR, 0),), "live": (claim(60_000, None, HOUR),)})
     for hour in range(2, 200):
         ledger = with_claims(ledger, "another", (claim(hour * HOUR, hour * HOUR + 1, hour * HOUR),))
-        assert list(misjudged(ledger, 1)) == []  or hour  # "another" has to wait, which is none of our business here
         assert {"old", "live"} <= set(ledger.claims)
         assert "live" not in [meeting for meeting, _, _ in misjudged(ledger, 1)]
 
