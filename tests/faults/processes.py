@@ -27,9 +27,10 @@ async def every_event_is_printed(
     """Wait until every event of the stream, or these, stands on a log: a dead process's are printed by another.
 
     Processes count as dead after a quarter of a minute, for which only the long form waits; in the short one all signs
-    of life are removed, of which the living show theirs again.
+    of life and leases are removed, of which the living take theirs again.
     """
     wanted = {event["event_id"] for event in (stream(store) if events is None else events)}
-    for sign in () if LONG else store.ask("KEYS", "cdr:{default}:alive:*"):
-        store.ask("DEL", sign)
+    for kind in () if LONG else ("alive", "lease"):
+        for sign in store.ask("KEYS", f"cdr:{{default}}:{kind}:*"):
+            store.ask("DEL", sign)
     await eventually(lambda: wanted <= printed(services), "every event is printed")

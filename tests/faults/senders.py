@@ -4,13 +4,14 @@ import asyncio
 import io
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import chain
 
 import aiohttp
 
 from cdr_service.simulator.records import Document
 from cdr_service.simulator.scenarios import Scenario, documents
+from tests.faults.service import eventually
 
 WAIT_SECONDS = 0.02
 ANSWER_SECONDS = 15.0
@@ -105,6 +106,21 @@ class Load:
     def refused(self) -> Counter[int]:
         """How often a document was refused, by status; 0 for no answer."""
         return sum((sender.refused for sender in self.senders), Counter())
+
+
+async def striking(load: Load, times: int, strike: Callable[[], Awaitable[None]], chance: random.Random) -> int:
+    """Push a load and strike so often meanwhile, at moments that nothing else decides; return how often it was."""
+    documents = sum(len(sender.waiting) for sender in load.senders)
+    struck = 0
+    async with asyncio.TaskGroup() as group:
+        pushing = group.create_task(load.run())
+        for enough in sorted(chance.sample(range(documents), times)):
+            await eventually(lambda: pushing.done() or len(load.acknowledged) >= enough, "documents are acknowledged")  # noqa: B023
+            await asyncio.sleep(chance.uniform(0, 0.01))
+            if not pushing.done():
+                await strike()
+                struck += 1
+    return struck
 
 
 def keys(sent: Iterable[Document]) -> set[tuple[str, int]]:

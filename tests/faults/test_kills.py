@@ -4,39 +4,17 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import redis
 
-from tests.faults.senders import Load
-from tests.faults.service import LONG, SEED, Service, eventually, service
+from tests.faults.senders import Load, striking
+from tests.faults.service import LONG, SEED, Service, service
 from tests.faults.undisturbed import compared, scenario
 from tests.integration.servers import store_server
 
 MEETINGS = 600 if LONG else 30
-
-
-@asynccontextmanager
-async def under_load(load: Load) -> AsyncIterator[asyncio.Task[None]]:
-    """Push while the block lasts; it gives the task that ends when all is acknowledged."""
-    async with asyncio.TaskGroup() as group:
-        yield group.create_task(load.run())
-
-
-async def killing(load: Load, kills: int, strike: Callable[[], Awaitable[None]], chance: random.Random) -> int:
-    """Strike so often while the load is pushed, at moments that nothing else decides; return how often it was."""
-    documents = sum(len(sender.waiting) for sender in load.senders)
-    struck = 0
-    async with under_load(load) as pushing:
-        for enough in sorted(chance.sample(range(documents), kills)):
-            await eventually(lambda: pushing.done() or len(load.acknowledged) >= enough, "documents are acknowledged")  # noqa: B023
-            await asyncio.sleep(chance.uniform(0, 0.01))
-            if not pushing.done():
-                await strike()
-                struck += 1
-    return struck
 
 
 async def test_kills_of_the_service_lose_and_double_nothing(tmp_path: Path) -> None:
@@ -54,7 +32,7 @@ async def test_kills_of_the_service_lose_and_double_nothing(tmp_path: Path) -> N
                 served.kill()
                 await served.start()
 
-        kills = await killing(load, 150 if LONG else 5, strike, chance)
+        kills = await striking(load, 150 if LONG else 5, strike, chance)
         assert kills >= (100 if LONG else 2)
         await compared("Kills of the service with the embedded store", MEETINGS, load, served, kills)
         assert await served.stop() == 0
@@ -80,7 +58,7 @@ async def test_kills_of_the_store_lose_and_double_nothing(tmp_path: Path) -> Non
             await asyncio.sleep(chance.uniform(0, 0.1))
             await asyncio.to_thread(store.start)
 
-        kills = await killing(load, 200 if LONG else 8, strike, chance)
+        kills = await striking(load, 200 if LONG else 8, strike, chance)
         assert kills >= (150 if LONG else 3)
         await compared("Kills of the store with appendfsync always", MEETINGS, load, served, kills)
         assert served.starts == 1

@@ -6,9 +6,8 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-from tests.faults.senders import Load, answers
+from tests.faults.senders import Load, answers, striking
 from tests.faults.service import LONG, SEED, eventually, service
-from tests.faults.test_kills import killing
 from tests.faults.undisturbed import compared, scenario
 from tests.feed import Feed, call_start
 from tests.integration.servers import store_server
@@ -27,7 +26,7 @@ async def test_leaving_under_load_loses_and_doubles_nothing(tmp_path: Path) -> N
             assert await served.stop() == 0
             await served.start()
 
-        times = await killing(load, 20 if LONG else 2, strike, chance)
+        times = await striking(load, 20 if LONG else 2, strike, chance)
         assert times >= (10 if LONG else 1)
         await compared("SIGTERM under load", MEETINGS, load, served, times)
         assert len(served.lines("service.stopped")) == times
@@ -51,7 +50,7 @@ async def test_a_second_sigterm_loses_nothing(tmp_path: Path) -> None:
             assert await asyncio.to_thread(served.ended) in (0, -signal.SIGTERM)
             await served.start()
 
-        times = await killing(load, 20 if LONG else 2, strike, chance)
+        times = await striking(load, 20 if LONG else 2, strike, chance)
         await compared("SIGTERM again and again", MEETINGS, load, served, times)
         assert len(served.lines("service.stopped")) == times
 

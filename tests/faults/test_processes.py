@@ -13,9 +13,8 @@ import aiohttp
 
 from cdr_service.simulator.scenarios import documents
 from tests.faults.processes import every_event_is_printed, stream
-from tests.faults.senders import Load, bodies, status_of
+from tests.faults.senders import Load, bodies, status_of, striking
 from tests.faults.service import LONG, SEED, Service, eventually, service
-from tests.faults.test_kills import killing
 from tests.faults.undisturbed import compared, scenario
 from tests.integration.servers import StoreServer, store_server
 
@@ -79,7 +78,7 @@ async def test_kills_among_processes_that_share_a_store_lose_and_double_nothing(
                 victim.kill()
                 await victim.start()
 
-            kills = await killing(load, 100 if LONG else 4, strike, chance)
+            kills = await striking(load, 100 if LONG else 4, strike, chance)
             assert kills >= (70 if LONG else 2)
             await compared("Kills among three processes on one store", MEETINGS, load, services[0], kills)
             switches = (await services[1].get("/v1/switches", kind="all", late="all", limit="500"))["items"]
