@@ -18,7 +18,7 @@ import structlog
 from cdr_service.collection import Collection
 from cdr_service.domain.settling import Options
 from cdr_service.ending import end
-from cdr_service.errors import StoreUnavailable
+from cdr_service.errors import StoreLayoutError, StoreUnavailable
 from cdr_service.holders import HoldersFile
 from cdr_service.metrics import Metrics, TimedStore
 from cdr_service.queries import Queried, Queries
@@ -168,6 +168,10 @@ async def _cared_for(caretaker: Caretaker, upkeep: Upkeep, reporter: Reporter, d
     except StoreUnavailable as problem:
         # Nothing is lost by it: the bridges keep their records until the store answers.
         reporter.unavailable(deployment, problem)
+    except StoreLayoutError:
+        raise
+    except Exception:  # noqa: BLE001 - as in later rounds: upkeep that fails must not keep the intake closed
+        structlog.get_logger().exception("upkeep.failed", deployment=deployment)
     task = asyncio.create_task(caretaker.run())
     try:
         yield

@@ -1,7 +1,9 @@
 """Tells what happened: events to the log, and the troubles of the store once rather than once a request."""
 
 import time
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -13,6 +15,8 @@ from cdr_service.errors import StoreUnavailable
 from cdr_service.metrics import Metrics
 from cdr_service.service import Intake
 
+UNWRITTEN_MAX: Final = 100_000
+"""Events that wait for a log that cannot be written; the oldest go first. All stay in the event stream."""
 _HEAD: Final = ("event", "level")
 
 
@@ -34,17 +38,22 @@ class CountedReceiver:
 
 
 class Reporter:
-    """The observer of all intakes of this process."""
+    """The observer of all intakes of this process. A log that cannot be written must not hold up the intake."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._log = structlog.get_logger().bind()
         self._unavailable: set[str] = set()
+        self._unwritten: deque[dict[str, Any]] = deque(maxlen=UNWRITTEN_MAX)
 
     def committed(self, deployment: str, commit: Commit, received: Sequence[Received]) -> None:
-        """Print the events of a commit, and count it."""
-        for event in commit.events:
-            self.print(announcement(event, deployment, commit.received))
+        """Print the events of a commit, and count it. What cannot be written waits for the next."""
+        self._unwritten.extend(announcement(event, deployment, commit.received) for event in commit.events)
+        with suppress(OSError):
+            while self._unwritten:
+                self.print(self._unwritten[0])
+                self._unwritten.popleft()
+            commit.printed = True
         self._metrics.committed(deployment, commit)
         self._metrics.received(deployment, received)
         self.available(deployment)
@@ -59,20 +68,23 @@ class Reporter:
         """Hear that the store did what was asked; say so where it had been unavailable."""
         if deployment in self._unavailable:
             self._unavailable.discard(deployment)
-            self._log.info("store.restored", deployment=deployment)
+            with suppress(OSError):
+                self._log.info("store.restored", deployment=deployment)
 
     def unavailable(self, deployment: str, problem: StoreUnavailable) -> None:
         """Say that the store is unavailable, once until it answers again."""
         if deployment not in self._unavailable:
             self._unavailable.add(deployment)
-            self._log.error("store.unavailable", deployment=deployment, reason=str(problem))
+            with suppress(OSError):
+                self._log.error("store.unavailable", deployment=deployment, reason=str(problem))
 
     def failed(self, deployment: str, document: Document, problem: Exception) -> None:
         """Say that a document could not be taken in through a fault of ours."""
-        self._log.error(
-            "document.failed",
-            deployment=deployment,
-            session=document.batch.session if document.batch else None,
-            bytes=len(document.body),
-            exc_info=problem,
-        )
+        with suppress(OSError):
+            self._log.error(
+                "document.failed",
+                deployment=deployment,
+                session=document.batch.session if document.batch else None,
+                bytes=len(document.body),
+                exc_info=problem,
+            )

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from cdr_service.domain.bookkeeping import Bookkeeper
-from cdr_service.domain.commit import Commit, DeadLetter, Document, Snapshot, dead_letter
+from cdr_service.domain.commit import Commit, DeadLetter, Document, Snapshot, dead_letter, record_letters
 from cdr_service.domain.events import Event
 from cdr_service.domain.prefetch import behind, named
 from cdr_service.domain.reception import Received, Reception
@@ -155,6 +155,8 @@ class Intake:
                 while not self._queue.empty():
                     group.append(self._queue.get_nowait())
                 self._refuse(group, problem)
+            except Exception as problem:  # noqa: BLE001 - the intake must outlive whatever is wrong with one document
+                self._refuse(group, StoreUnavailable(f"the intake failed ({type(problem).__name__})"))
             for _ in group:
                 self._queue.task_done()
 
@@ -171,10 +173,8 @@ class Intake:
             if len(group) == 1:
                 await self._keep_failed(group[0], problem)
                 return
-            for waiting in group:
+            for waiting in [one for one in group if not one.done.done()]:
                 await self._take([waiting])
-        else:
-            _accept(group)
 
     def _refuse(self, group: list[_Waiting], problem: StoreUnavailable) -> None:
         self._observer.unavailable(self.deployment.name, problem)
@@ -226,6 +226,7 @@ class Intake:
                 break
             else:
                 raise StoreUnavailable("other processes kept changing the same calls")
+            _accept(piece.waiting for piece in part if piece.last)
 
     async def _work_out(self, part: "list[_Part]") -> tuple[Commit, list[Received]]:
         """Work out what the documents change, loading what that needs."""
@@ -262,9 +263,7 @@ class Intake:
             if document.batch is not None:
                 outcome = reception.receive(document.source, piece.records, piece.rejected, again=piece.waiting.again)
                 received.append(outcome)
-                letters = [
-                    dead_letter(document, "record", reject.reason, reject.content) for reject in outcome.rejected
-                ]
+                letters = record_letters(document, outcome.rejected, first=piece.first)
                 if piece.whole and not (outcome.taken or outcome.rejected):
                     continue
             if piece.last:
@@ -284,6 +283,7 @@ class _Part(Struct, kw_only=True):
     records: Sequence[Record] = ()
     rejected: Sequence[RejectedRecord] = ()
     whole: bool = True
+    first: bool = True
     last: bool = True
 
 
@@ -293,7 +293,7 @@ def _batch(waiting: _Waiting) -> Batch | None:
 
 def _records(waiting: _Waiting) -> int:
     batch = _batch(waiting)
-    return len(batch.records) if batch else 1
+    return len(batch.records) + len(batch.rejected) if batch else 1
 
 
 def _parts(group: Iterable[_Waiting]) -> Iterator[list[_Part]]:
@@ -301,11 +301,12 @@ def _parts(group: Iterable[_Waiting]) -> Iterator[list[_Part]]:
     part: list[_Part] = []
     records = 0
     for piece in (piece for waiting in group for piece in _pieces(waiting)):
-        if part and records + len(piece.records) > RECORDS_PER_COMMIT:
+        size = len(piece.records) + len(piece.rejected)
+        if part and records + size > RECORDS_PER_COMMIT:
             yield part
             part, records = [], 0
         part.append(piece)
-        records += len(piece.records)
+        records += size
     if part:
         yield part
 
@@ -313,15 +314,21 @@ def _parts(group: Iterable[_Waiting]) -> Iterator[list[_Part]]:
 def _pieces(waiting: _Waiting) -> Iterator[_Part]:
     """Yield a document as a whole, or a long one so much at a time as fits into a commit."""
     batch = _batch(waiting)
-    if batch is None or len(batch.records) <= RECORDS_PER_COMMIT:
+    if batch is None or _records(waiting) <= RECORDS_PER_COMMIT:
         records, rejected = (batch.records, batch.rejected) if batch else ((), ())
         yield _Part(waiting=waiting, records=records, rejected=rejected)
         return
-    starts = range(0, len(batch.records), RECORDS_PER_COMMIT)
-    for start in starts:
-        last = start == starts[-1]
-        records = batch.records[start : start + RECORDS_PER_COMMIT]
-        yield _Part(waiting=waiting, records=records, rejected=batch.rejected if last else (), whole=False, last=last)
+    count = max(len(batch.records), len(batch.rejected))
+    for start in range(0, count, RECORDS_PER_COMMIT // 2):
+        end = start + RECORDS_PER_COMMIT // 2
+        yield _Part(
+            waiting=waiting,
+            records=batch.records[start:end],
+            rejected=batch.rejected[start:end],
+            whole=False,
+            first=start == 0,
+            last=end >= count,
+        )
 
 
 def _named(parts: Iterable[_Part]) -> set[Key]:

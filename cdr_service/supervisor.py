@@ -77,6 +77,8 @@ class Supervisor:
                 pass_fds=(outside.intake.fileno(), outside.api.fileno()),
             )
             self._processes.add(process)
+            if stop.is_set():
+                process.terminate()  # it was asked to end while it started
             code = await process.wait()
             self._processes.discard(process)
             if not stop.is_set():

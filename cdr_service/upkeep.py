@@ -17,11 +17,10 @@ from cdr_service.domain.events import Event
 from cdr_service.domain.identity import Directory
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.upkeep import close_stale, conclude_losses, forget_call, forget_loose, forget_session
-from cdr_service.domain.workspace import Workspace
+from cdr_service.domain.workspace import DIRECTORY, Workspace
 from cdr_service.errors import Draining, StoreUnavailable
 from cdr_service.reporting import Reporter
 from cdr_service.service import Intake, Task
-from cdr_service.store.codec import VERSION_BYTES
 from cdr_service.store.upkeep import Upkeep
 
 ROUND_SECONDS: Final = 2.0
@@ -105,17 +104,14 @@ class Caretaker:
         if stored is not None and stored.version == directory.version and self._looked_up:
             return
         if stored is None or stored.version != directory.version:
-            await self._upkeep.put_directory(directory, secrets.token_bytes(VERSION_BYTES))
-            await self._intake.perform(
-                _told("directory.changed", users=len(directory.users), assigned=directory.assigned)
-            )
+            self._looked_up = False
+            await self._intake.perform(_directory_changed(directory))
         at = OrderKey(time.time_ns() // 1_000_000, "", 0)
 
         def look_up(keeper: Bookkeeper, _workspace: Workspace, call: str) -> None:
             keeper.look_up_again(call, at)
 
-        await self._each(await self._upkeep.live_calls(), look_up)
-        self._looked_up = True
+        self._looked_up = await self._each(await self._upkeep.live_calls(), look_up)
 
     async def _print_for_the_dead(self) -> None:
         async for printer, events in self._upkeep.unprinted():
@@ -148,12 +144,16 @@ class Caretaker:
         for stream, entries in (await self._upkeep.newly_dropped()).items():
             self._log.warning(f"{stream}.dropped", entries=entries, reason="there were more than the setting allows")
 
-    async def _each(self, ids: list[str], change: Callable[[Bookkeeper, Workspace, str], None]) -> None:
-        """Change the books for each id, one commit each, in turn with the documents; stop where the lease is lost."""
+    async def _each(self, ids: list[str], change: Callable[[Bookkeeper, Workspace, str], None]) -> bool:
+        """Change the books for each id, one commit each, in turn with the documents.
+
+        Stops where the lease is lost; returns whether all is done.
+        """
         for id_ in ids:
             if time.monotonic() - self._held > ROUND_SECONDS and not await self._hold():
-                return
+                return False
             await self._intake.perform(_task(change, id_))
+        return True
 
 
 def _task(change: Callable[[Bookkeeper, Workspace, str], None], id_: str) -> Task:
@@ -163,12 +163,14 @@ def _task(change: Callable[[Bookkeeper, Workspace, str], None], id_: str) -> Tas
     return task
 
 
-def _told(event: str, **details: object) -> Task:
-    """Return the task that tells of an event which is no record's."""
+def _directory_changed(directory: Directory) -> Task:
+    """Return the task that makes this the directory by which all decide, and tells of it."""
     event_id = f"{secrets.token_hex(8)}-0"
+    details = {"users": len(directory.users), "assigned": directory.assigned}
 
-    def task(keeper: Bookkeeper, _workspace: Workspace, now: int) -> None:
-        keeper.events.append(Event(event=event, event_id=event_id, record_time=now, details=details))
+    def task(keeper: Bookkeeper, workspace: Workspace, now: int) -> None:
+        workspace.put(directory, *DIRECTORY)
+        keeper.events.append(Event(event="directory.changed", event_id=event_id, record_time=now, details=details))
 
     return task
 

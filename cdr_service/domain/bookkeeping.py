@@ -91,9 +91,9 @@ class Bookkeeper:
             case StreamingStart(streaming=id_):
                 self._recording_started(source, self._recording(id_, True), record.call, at)
             case RecordingEnd(recording=id_):
-                self._recording_changed(replace(self._recording(id_, False), ended=at))
+                self._recording_ended(self._recording(id_, False), at)
             case StreamingEnd(streaming=id_):
-                self._recording_changed(replace(self._recording(id_, True), ended=at))
+                self._recording_ended(self._recording(id_, True), at)
             case _:
                 pass  # a type that we do not know is kept with the document and counted
 
@@ -306,6 +306,9 @@ class Bookkeeper:
             if recording.id not in known.recordings:
                 self._workspace.put(replace(known, recordings=(*known.recordings, recording.id)), "call", call)
         self._recording_changed(replace(recording, call=call, started=at))
+
+    def _recording_ended(self, recording: Recording, at: OrderKey) -> None:
+        self._recording_changed(replace(recording, ended=min(at, recording.ended or at)))
 
     def _recording_changed(self, recording: Recording) -> None:
         before = self._workspace.recording(recording.id)

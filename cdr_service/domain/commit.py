@@ -1,5 +1,7 @@
 """What a document becomes on its way into the store: the values that pass between the service and its store."""
 
+from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any
 
 from msgspec import Struct
@@ -7,7 +9,7 @@ from msgspec import Struct
 from cdr_service.domain.bookkeeping import Source
 from cdr_service.domain.documents import NotACdrDocument, parse
 from cdr_service.domain.events import Event
-from cdr_service.domain.records import Batch
+from cdr_service.domain.records import Batch, RejectedRecord
 from cdr_service.domain.workspace import Key, Workspace
 
 
@@ -30,7 +32,9 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     session: str | None = None
     bridge: str = ""
     body: bytes = b""
-    """The whole document that the record came in, so that it can be tried again."""
+    """The whole document that the record came in, so that it can be tried again; only in the first letter of it."""
+    document: str = ""
+    """What the letters of one document have in common: a digest of its body."""
 
 
 class Document(Struct, frozen=True, kw_only=True):
@@ -61,6 +65,8 @@ class Commit(Struct, kw_only=True):
     events: list[Event] = []
     dead_letters: list[DeadLetter] = []
     documents: list[Document] = []
+    printed: bool = False
+    """Are its events, and all before them, on the log?"""
 
     @property
     def empty(self) -> bool:
@@ -76,13 +82,30 @@ def read(body: bytes, bridge: str = "") -> Document:
         return Document(body=body, bridge=bridge, batch=None, problem=str(problem))
 
 
-def dead_letter(document: Document, kind: str, reason: str, content: str | None = None) -> DeadLetter:
-    """Return the letter that sets a document aside, or one record of it given by its content."""
+def dead_letter(document: Document, kind: str, reason: str) -> DeadLetter:
+    """Return the letter that sets a whole document aside."""
     return DeadLetter(
         reason=reason,
         kind=kind,
-        content=document.body if content is None else content.encode(),
+        content=document.body,
         session=document.batch.session if document.batch else None,
         bridge=document.bridge,
         body=document.body,
     )
+
+
+def record_letters(document: Document, rejected: Sequence[RejectedRecord], *, first: bool) -> list[DeadLetter]:
+    """Return the letters that set records of a document aside; the `first` letter of it has its body."""
+    digest = blake2b(document.body, digest_size=16).hexdigest() if rejected else ""
+    return [
+        DeadLetter(
+            reason=reject.reason,
+            kind="record",
+            content=reject.content.encode(),
+            session=document.batch.session if document.batch else None,
+            bridge=document.bridge,
+            body=document.body if first and number == 0 else b"",
+            document=digest,
+        )
+        for number, reject in enumerate(rejected)
+    ]

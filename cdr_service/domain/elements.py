@@ -118,6 +118,10 @@ _RFC_3339 = re.compile(
 )
 
 
+_YEAR_1, _YEAR_10000 = -62_135_596_800_000, 253_402_300_800_000
+"""Milliseconds since 1970 UTC."""
+
+
 def _moment(found: str) -> int | None:
     if not _RFC_3339.fullmatch(found):
         return None
@@ -127,7 +131,9 @@ def _moment(found: str) -> int | None:
         moment = datetime.fromisoformat((f"{found[:17]}59{found[19:]}" if leap else found).upper())
     except ValueError:
         return None
-    return (moment - _EPOCH) // timedelta(milliseconds=1) + (1000 if leap else 0)
+    found_at = (moment - _EPOCH) // timedelta(milliseconds=1) + (1000 if leap else 0)
+    # A time that cannot be written down again, in UTC, is none that a Call Bridge has.
+    return found_at if _YEAR_1 <= found_at < _YEAR_10000 else None
 
 
 guid = parsed(lambda found: found.lower()[:MAX_TEXT])

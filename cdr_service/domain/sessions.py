@@ -80,6 +80,8 @@ class Session(Struct, frozen=True, array_like=True):
     """The first record of the session that replaced it: from then on nothing of this one goes on."""
     records: int = 0
     """How many records were taken in."""
+    settled: int = 0
+    """Gaps noticed before then, by our clock, were told as lost."""
     unnumbered: bool = False
     """It sends no correlatorIndex, so a loss that it tells of cannot be seen to heal."""
 

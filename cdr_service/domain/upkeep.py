@@ -12,7 +12,7 @@ from cdr_service.domain.calls import Meeting, Recording
 from cdr_service.domain.events import Event
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.records import OrderKey
-from cdr_service.domain.sessions import TOLD_MAX, Bridge, Session, Told
+from cdr_service.domain.sessions import Bridge, Session
 from cdr_service.domain.workspace import Workspace
 
 
@@ -33,11 +33,10 @@ def conclude_losses(keeper: Bookkeeper, workspace: Workspace, session: str, sett
     if known is None:
         return
     told = {loss.number for loss in known.told}
-    lost = [gap for gap in known.gaps() if gap.noticed < settled_before and gap.last + 1 not in told]
+    lost = [gap for gap in known.gaps() if known.settled <= gap.noticed < settled_before and gap.last + 1 not in told]
     if not lost:
         return
-    found = (*known.told, *(Told(gap.last + 1, gap.missing, gap.before) for gap in lost))
-    workspace.put(replace(known, told=found[-TOLD_MAX:]), "session", session)
+    workspace.put(replace(known, settled=settled_before), "session", session)
     keeper.events.append(
         Event(
             event="records.missing",

@@ -17,7 +17,7 @@ from cdr_service.domain.slots import Ledger
 Key = tuple[str, ...]
 """The name of a stored thing: its kind, then its id."""
 
-Thing = Call | Leg | Meeting | Recording | Ledger | Session | Bridge
+Thing = Call | Leg | Meeting | Recording | Ledger | Session | Bridge | Directory
 
 T = TypeVar("T", Call, Leg, Meeting, Recording, Ledger, Session, Bridge, Directory)
 
@@ -33,7 +33,7 @@ KINDS: Mapping[str, type[Thing]] = {
 """What is stored, by the first part of its key. The rest: an id; for slots, the policy and the holder."""
 
 DIRECTORY: Final[Key] = ("directory",)
-"""The directory by which all processes decide. The books only read it."""
+"""The directory by which all processes decide."""
 
 LEGS_OF: Final = "legs"
 """The kind of the index that names every leg that was ever on a call."""

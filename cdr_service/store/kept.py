@@ -2,11 +2,15 @@
 
 import zlib
 from collections.abc import Mapping
+from typing import Final
 
 from cdr_service.derivation import KeptDocument
 from cdr_service.letters import KeptLetter
 from cdr_service.store.connection import Connection
 from cdr_service.store.keys import Keys, removed_from
+
+BODIES_MAX: Final = 16
+"""Documents remembered for the letters that follow the one which has the body."""
 
 Entry = tuple[str, Mapping[bytes, bytes]]
 
@@ -16,6 +20,7 @@ class RedisKept:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._bodies: dict[bytes, bytes] = {}
 
     async def newest_letter(self, deployment: str) -> str | None:
         """Return the id of the newest dead letter, or None where there is none."""
@@ -25,7 +30,21 @@ class RedisKept:
     async def letter(self, deployment: str, after: str | None, last: str) -> KeptLetter | None:
         """Return the oldest dead letter after the one entry, and no later than the other."""
         entries = await self._entries(Keys(deployment).dead_letters, after, last, 1)
-        return _letter(*entries[0]) if entries else None
+        if not entries:
+            return None
+        entry, fields = entries[0]
+        return _letter(entry, fields, self._body(fields))
+
+    def _body(self, fields: Mapping[bytes, bytes]) -> bytes:
+        """Return the document of a letter. It is stored once, so that of a later letter is the one seen before."""
+        document = fields[b"document"]
+        if not document:
+            return zlib.decompress(fields[b"content"])
+        if fields[b"body"]:
+            self._bodies[document] = zlib.decompress(fields[b"body"])
+            while len(self._bodies) > BODIES_MAX:
+                del self._bodies[next(iter(self._bodies))]
+        return self._bodies.get(document, b"")
 
     async def remove_letter(self, deployment: str, letter: str) -> None:
         """Remove a dead letter; one that is gone already is no error."""
@@ -43,15 +62,14 @@ class RedisKept:
         return [(entry.decode(), dict(zip(fields[::2], fields[1::2], strict=True))) for entry, fields in found]
 
 
-def _letter(entry: str, fields: Mapping[bytes, bytes]) -> KeptLetter:
-    body = fields[b"body"] or fields[b"content"]  # a whole document is stored once
+def _letter(entry: str, fields: Mapping[bytes, bytes], body: bytes) -> KeptLetter:
     return KeptLetter(
         id=entry,
         kind=fields[b"kind"].decode(),
         reason=fields[b"reason"].decode(),
         content=zlib.decompress(fields[b"content"]),
         bridge=fields[b"bridge"].decode(),
-        body=zlib.decompress(body),
+        body=body,
     )
 
 

@@ -45,6 +45,7 @@ class RedisStore:
         self._deployments = deployments
         self._prints = printed is None
         self._printed = dict(printed or {})
+        self._told: dict[str, Commit] = {}
         self._generations: dict[str, int] = {}
         self._caches: dict[str, Cache] = {}
 
@@ -111,7 +112,10 @@ class RedisStore:
         for command in commands(names, commit, version, written.policy, written.bounds, printer):
             work.command(*command)
         if commit.events:
-            # The events of the commit before this one are on the log by now; those of this one are not yet.
+            # The events of the commit before this one are on the log, unless that could not be written.
+            before = self._told.get(deployment)
+            if before is not None and before.printed and self._prints:
+                self._printed[deployment] = before.events[-1].event_id
             work.command("HSET", names.printers, printer, self._printed.get(deployment, ""))
         try:
             conflicts = await self.connection.script(COMMIT, work.keys, work.arguments, replicated=True)
@@ -123,8 +127,8 @@ class RedisStore:
         if conflicts:
             cache.forget(things)
             raise StoreConflict(f"{len(conflicts)} things were changed by another process")
-        if commit.events and self._prints:
-            self._printed[deployment] = commit.events[-1].event_id
+        if commit.events:
+            self._told[deployment] = commit
         for key, thing in workspace.changed.items():
             if thing != workspace.before(key):
                 cache.put(key, (thing, version if thing is not None else ABSENT))

@@ -9,7 +9,7 @@ import msgspec
 from cdr_service.domain.identity import Directory
 from cdr_service.domain.workspace import DIRECTORY
 from cdr_service.errors import StoreLayoutError
-from cdr_service.store.codec import decode, encode
+from cdr_service.store.codec import decode
 from cdr_service.store.connection import Connection, Script
 from cdr_service.store.keys import LAYOUT, Keys, dropped_from, removed_from
 from cdr_service.store.writes import DOCUMENT_BYTES
@@ -18,6 +18,10 @@ LEASE: Final = Script(files(__package__).joinpath("lease.lua").read_text())
 FORGET: Final = Script(files(__package__).joinpath("forget.lua").read_text())
 CHUNK: Final = 500
 """Entries handled in one step, so that upkeep never stalls the intake."""
+
+
+DOCUMENTS_AT_ONCE: Final = 50
+"""Documents come with their bodies, so fewer of them make a step."""
 
 
 class Printer(NamedTuple):
@@ -173,11 +177,14 @@ class Upkeep:
     async def _trimmed_documents(self, since: int, most_bytes: int) -> bool:
         keys = self._keys
         used = int(await self._connection.execute("HGET", keys.counts, DOCUMENT_BYTES) or 0)
-        entries = await self._connection.execute("XRANGE", keys.documents, "-", "+", "COUNT", CHUNK)
+        entries = await self._connection.execute("XRANGE", keys.documents, "-", "+", "COUNT", 1)
+        if not entries or (_entry_time(entries[0][0]) >= since and used <= most_bytes):
+            return False
+        entries = await self._connection.execute("XRANGE", keys.documents, "-", "+", "COUNT", DOCUMENTS_AT_ONCE)
         gone: list[bytes] = []
         freed = 0
         for entry, fields in entries:
-            if int(entry.partition(b"-")[0]) >= since and used - freed <= most_bytes:
+            if _entry_time(entry) >= since and used - freed <= most_bytes:
                 break
             gone.append(entry)
             freed += len(fields[fields.index(b"b") + 1])
@@ -185,7 +192,7 @@ class Upkeep:
             await self._connection.pipeline(
                 [("XDEL", keys.documents, *gone), ("HINCRBY", keys.counts, DOCUMENT_BYTES, -freed)]
             )
-        return len(gone) == CHUNK
+        return len(gone) == DOCUMENTS_AT_ONCE
 
     async def directory(self) -> Directory | None:
         """Return the directory that all processes decide by."""
@@ -193,13 +200,14 @@ class Upkeep:
         directory, _ = decode(DIRECTORY, value)
         return directory if isinstance(directory, Directory) else None
 
-    async def put_directory(self, directory: Directory, version: bytes) -> None:
-        """Make this the directory that all processes decide by, from the next commit of each on."""
-        await self._connection.execute("SET", self._keys.thing(DIRECTORY), encode(directory, version))
-
     async def _until(self, key: str, since: int) -> list[str]:
         found = await self._connection.execute("ZRANGEBYSCORE", key, "-inf", f"({since}", "LIMIT", 0, CHUNK)
         return [member.decode() for member in found]
+
+
+def _entry_time(entry: bytes) -> int:
+    """Return when an entry was added to its stream, in milliseconds since 1970 UTC."""
+    return int(entry.partition(b"-")[0])
 
 
 def _pairs(flat: list[bytes]) -> Mapping[str, str]:

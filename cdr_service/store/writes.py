@@ -156,7 +156,8 @@ def _dead_letter(letter: DeadLetter, received: int) -> tuple[Any, ...]:
     return (
         *("reason", letter.reason, "kind", letter.kind, "content", zlib.compress(letter.content, 1)),
         *("session", letter.session or "", "bridge", letter.bridge, "received", received),
-        *("body", zlib.compress(letter.body, 1) if letter.body is not letter.content else b""),
+        *("body", zlib.compress(letter.body, 1) if letter.body and letter.body is not letter.content else b""),
+        *("document", letter.document),
     )
 
 

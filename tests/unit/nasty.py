@@ -371,10 +371,13 @@ Batches = list[list[Parcel]]
 def deliveries(draw: st.DrawFn, sent: Sequence[Sent]) -> Batches:
     """Draw a way to deliver records: shuffled, repeated, over two feeds, as documents in batches."""
     number = len(sent)
-    way = draw(st.sampled_from(("in order", "a little out of order", "two feeds", "any order")))
+    way = draw(st.sampled_from(("in order", "some come last", "a little out of order", "two feeds", "any order")))
     copies = list(enumerate(sent))
     if way == "any order":
         copies = [copies[place] for place in draw(st.permutations(range(number)))]
+    elif way == "some come last":
+        last = draw(st.sets(st.sampled_from(range(number)), max_size=3)) if number else set()
+        copies.sort(key=lambda copy: copy[0] in last)
     elif way == "a little out of order":
         late = draw(st.lists(st.sampled_from((0, 0, 0, 0, 1, 3, 10)), min_size=number, max_size=number))
         copies.sort(key=lambda copy: (copy[0] + late[copy[0]], -copy[0]))

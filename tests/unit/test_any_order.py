@@ -43,7 +43,7 @@ LONG = bool(os.environ.get("CDR_TEST_LONG"))
 """Try very many record sets: for a night, not for each change."""
 
 TRIED = settings(
-    max_examples=20_000 if LONG else 200,
+    max_examples=20_000 if LONG else 600,
     deadline=None,
     report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

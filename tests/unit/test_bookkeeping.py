@@ -274,6 +274,35 @@ def test_quirk_9_who_was_in_the_lobby_before_a_move_keeps_each_stay() -> None:
     assert cluster.books.meetings["m"].timeline.participants == 1
 
 
+def test_quirk_9_who_was_moved_out_of_the_lobby_was_not_in() -> None:
+    """The lobby ended the stay, so there is nothing that the new leg could go on with."""
+    cluster = Cluster()
+    cluster.take(
+        cluster.start(0),
+        cluster.join(1, "alice-1"),
+        cluster.update(1, "alice-1", **IN),
+        cluster.update(5, "alice-1", **{**IN, "deactivated": True}),
+        cluster.leave(9, "alice-1", reason="callMoved"),
+        cluster.join(12, "alice-2", moved_from="alice-1"),
+    )
+    assert cluster.licenses() == [(1, ALICE), (5, None), (12, ALICE)]
+
+
+def test_quirk_9_only_the_first_stay_of_the_new_leg_goes_on_with_the_old_one() -> None:
+    """Whoever was moved and goes to the lobby later is out while there."""
+    cluster = Cluster()
+    cluster.take(
+        cluster.start(0),
+        cluster.join(1, "alice-1"),
+        cluster.leave(9, "alice-1", reason="callMoved"),
+        cluster.join(12, "alice-2", moved_from="alice-1"),
+        cluster.update(12, "alice-2", **IN),
+        cluster.update(15, "alice-2", **{**IN, "deactivated": True}),
+        cluster.update(18, "alice-2", **IN),
+    )
+    assert cluster.licenses() == [(1, ALICE), (15, None), (18, ALICE)]
+
+
 def test_quirk_9_a_move_to_another_meeting_is_a_leaving_and_a_joining() -> None:
     """Each meeting has its own presence, and its own license."""
     cluster = Cluster()
@@ -352,6 +381,16 @@ def test_a_call_end_before_late_leg_ends_takes_everybody_along() -> None:
     assert cluster.take(cluster.leave(9, "alice"), cluster.leave(10, "bob")) == []
     assert cluster.books.meetings["m"] == before
     assert cluster.books.legs["bob"].ending is not None
+
+
+def test_a_call_end_that_comes_late_cuts_what_is_dated_later() -> None:
+    """Whoever left after the callEnd by record time left with the call."""
+    cluster = Cluster()
+    end = cluster.end(5)
+    cluster.take(cluster.start(0), cluster.join(1, "alice"), cluster.leave(9, "alice"))
+    assert cluster.licenses() == [(1, ALICE), (9, None)]
+    cluster.take(end)
+    assert cluster.licenses() == [(1, ALICE), (5, None)]
 
 
 def test_who_comes_after_the_end_of_a_call_never_was_in() -> None:
@@ -445,6 +484,18 @@ def test_two_stubs_become_one_meeting() -> None:
     cluster.take(*starts)
     assert cluster.licenses() == [(2, ALICE)]
     assert cluster.books.usage["join:personal"] == 1
+
+
+def test_two_stubs_that_want_one_license_become_one_meeting() -> None:
+    """In one batch, while one of them waits for the license that the other has: nothing of either is left."""
+    cluster = Cluster(options=Options(pmp_calls_per_user=1))
+    starts = cluster.start(0), cluster.start(1, "d")
+    cluster.take(cluster.join(2, "alice-1"), cluster.join(3, "alice-2", "d"))
+    assert cluster.licenses("d") == [(3, SHARED)]
+    cluster.books.take(*(Parcel(one.source, [one.record]) for one in starts))
+    assert set(cluster.books.meetings) == {"m"}
+    assert cluster.licenses() == [(2, ALICE)]
+    assert {meeting for ledger in cluster.books.ledgers.values() for meeting in ledger.claims} == {"m"}
 
 
 def test_the_earliest_call_start_says_what_kind_of_meeting_it_is() -> None:
@@ -616,6 +667,58 @@ def test_a_third_meeting_of_a_holder_waits_and_is_switched_when_another_ends() -
     ]
     assert (events[2].details["cause"], events[2].leg) == ("slot_freed", None)
     assert cluster.licenses("m-e") == [(2, SHARED), (9, ALICE)]
+
+
+def test_a_license_that_turns_out_to_have_been_free_pays_after_all() -> None:
+    """Carol seemed to pay another meeting, so the owner paid; a late record shows that she had left that one."""
+    cluster = Cluster(options=Options(pmp_calls_per_user=1))
+    left_before = cluster.leave(3, "carol-1")
+    cluster.take(
+        cluster.start(0, "c", call_correlator="n"),
+        cluster.join(1, "carol-1"),
+        cluster.start(4, "d", cospace="space-of-alice"),
+        cluster.join(5, "carol-2", "d"),
+    )
+    assert cluster.licenses() == [(5, ALICE)]
+    cluster.take(left_before)
+    assert cluster.licenses() == [(5, CAROL)]
+    assert cluster.books.ledgers["join", ALICE].claims == {}
+
+
+def test_who_waits_keeps_the_place_when_moved_inside_the_meeting() -> None:
+    """The meeting wanted the license before the next one did, and goes on to."""
+    cluster = Cluster(options=Options(pmp_calls_per_user=1))
+    cluster.take(
+        cluster.start(0, "x", call_correlator="first"),
+        cluster.join(0, "alice-x", "x"),
+        cluster.start(1),
+        cluster.start(1, "d"),
+        cluster.join(1, "alice"),
+        cluster.start(2, "y", call_correlator="last"),
+        cluster.join(2, "alice-y", "y"),
+        cluster.update(3, "alice", **{**IN, "call": "d"}),
+        cluster.leave(4, "alice-x"),
+    )
+    assert cluster.licenses("m") == [(1, SHARED), (4, ALICE)]
+    assert cluster.licenses("last") == [(2, SHARED)]
+
+
+def test_an_owner_who_leaves_keeps_the_place_of_the_meeting() -> None:
+    """The owner's license is wanted whether the owner is in or not."""
+    cluster = Cluster(options=Options(pmp_calls_per_user=1))
+    cluster.take(
+        cluster.start(0, "x", call_correlator="first"),
+        cluster.join(0, "alice-x", "x"),
+        cluster.start(1, cospace="space-of-alice"),
+        cluster.join(1, "bob"),
+        cluster.join(1, "alice"),
+        cluster.start(2, "y", call_correlator="last"),
+        cluster.join(2, "alice-y", "y"),
+        cluster.leave(3, "alice"),
+        cluster.leave(4, "alice-x"),
+    )
+    assert cluster.licenses("m") == [(1, SHARED), (4, ALICE)]
+    assert cluster.licenses("last") == [(2, SHARED)]
 
 
 def test_records_of_unknown_types_change_nothing() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cdr_service.domain.records import CallEnd, CallLegStart, CallStart, RejectedRecord
 from cdr_service.domain.sessions import RANGES_MAX, SESSIONS_MAX, TOLD_MAX, Gap, Session, Told, interleaved
+from cdr_service.domain.showing import standing_of
 from tests.unit.books import Books, Parcel
 from tests.unit.facts import differences, facts
 from tests.unit.nasty import DIRECTORY, EPOCH, Sent, Writer, person
@@ -140,6 +141,13 @@ def test_without_a_correlator_index_records_are_told_apart_by_feed() -> None:
         "feed:b": [(9, 9)],
     }
     assert books.sessions["s"].unnumbered
+    ends = [msgspec.structs.replace(_END, record_index=number) for number in (7, 3, 8)]
+    told = [event.event for end in ends for event in books.take(Parcel(sent.source._replace(feed=str(end)), [end]))]
+    assert told == ["call.ended"]
+    assert books.calls["c"].ended == ends[1].order("s")
+
+
+_END = CallEnd(type="callEnd", time=EPOCH * 1000, record_index=0, call="c")
 
 
 # What is lost
@@ -292,6 +300,27 @@ def test_a_call_end_that_comes_late_is_better_than_an_estimate() -> None:
     assert bridges.books.calls["call-old"].end_estimated is None
     bridges.take(bridges.session("newer", "b", 90))
     assert bridges.ends == {"old": 30, "new": 90, "newer": None}
+
+
+def test_a_later_call_end_of_the_old_session_is_no_estimate() -> None:
+    """The call went on after the new session seemed to end it, and everybody in it stayed so long."""
+    bridges = Bridges()
+    bridges.take(bridges.session("old", "b", 0, 5), bridges.session("new", "b", 60))
+    bridges.take([bridges.writers["old"].write(CallEnd, 70, call="call-old")])
+    assert bridges.ends["old"] == 70
+    assert bridges.books.calls["call-old"].end_estimated is None
+    (_, released) = standing_of(bridges.books.meetings["m-old"], "join").transitions
+    assert released.at.time == (EPOCH + 70) * 1000
+
+
+def test_a_call_of_a_session_that_was_replaced_has_ended_when_it_becomes_known() -> None:
+    """A lagging feed brings more of the old session: what it left open is over already."""
+    bridges = Bridges()
+    bridges.take(bridges.session("old", "b", 0, 5))
+    unknown = bridges.writers["old"].write(CallStart, 5, call="unknown")
+    bridges.take(bridges.session("new", "b", 60), [unknown])
+    assert bridges.books.calls["unknown"].end == bridges.books.sessions["new"].first
+    assert bridges.books.usage == {"calls": 1}
 
 
 def test_an_old_session_of_a_lagging_feed_never_looks_new() -> None:
