@@ -270,7 +270,7 @@ class ServiceSettings(_Model):
     redis_url: StoreUrl | None = Field(
         default=None,
         description="`redis://`, `rediss://`, `unix://`, `redis+sentinel://host:port,host:port/service` or "
-        "`redis+cluster://host:port,host:port`.",
+        "`redis+cluster://host:port,host:port`; `?replicas=N` waits for so many replicas before each 200.",
         json_schema_extra=_means("the embedded server"),
     )
     data_dir: Folder = Field(
