@@ -9,7 +9,7 @@ import msgspec
 from cdr_service.domain.identity import Directory
 from cdr_service.domain.workspace import DIRECTORY
 from cdr_service.errors import StoreLayoutError
-from cdr_service.store.codec import decode
+from cdr_service.store.codec import decode, encode
 from cdr_service.store.connection import Connection, Script
 from cdr_service.store.keys import LAYOUT, Keys, dropped_from, removed_from
 from cdr_service.store.writes import DOCUMENT_BYTES
@@ -199,6 +199,10 @@ class Upkeep:
         value = await self._connection.execute("GET", self._keys.thing(DIRECTORY))
         directory, _ = decode(DIRECTORY, value)
         return directory if isinstance(directory, Directory) else None
+
+    async def put_directory(self, directory: Directory, version: bytes) -> None:
+        """Make this the directory that all processes decide by, from the next commit of each on."""
+        await self._connection.execute("SET", self._keys.thing(DIRECTORY), encode(directory, version))
 
     async def _until(self, key: str, since: int) -> list[str]:
         found = await self._connection.execute("ZRANGEBYSCORE", key, "-inf", f"({since}", "LIMIT", 0, CHUNK)
