@@ -179,7 +179,7 @@ async def _cared_for(caretaker: Caretaker, upkeep: Upkeep, reporter: Reporter, d
         await end(task)
         try:
             await upkeep.give_up_lease("upkeep")
-            await upkeep.leave()
+            await upkeep.leave(all_printed=reporter.all_printed)
         except StoreUnavailable:
             pass  # both expire by themselves
 

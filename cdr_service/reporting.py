@@ -46,6 +46,11 @@ class Reporter:
         self._unavailable: set[str] = set()
         self._unwritten: deque[dict[str, Any]] = deque(maxlen=UNWRITTEN_MAX)
 
+    @property
+    def all_printed(self) -> bool:
+        """Are all events on the log?"""
+        return not self._unwritten
+
     def committed(self, deployment: str, commit: Commit, received: Sequence[Received]) -> None:
         """Print the events of a commit, and count it. What cannot be written waits for the next."""
         self._unwritten.extend(announcement(event, deployment, commit.received) for event in commit.events)

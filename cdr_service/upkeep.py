@@ -8,6 +8,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import structlog
@@ -75,7 +76,8 @@ class Caretaker:
             except Draining:
                 return
             except Exception:  # noqa: BLE001 - tomorrow's upkeep must not fall with today's
-                self._log.exception("upkeep.failed")
+                with suppress(OSError):  # the log may be what failed
+                    self._log.exception("upkeep.failed")
             await asyncio.sleep(ROUND_SECONDS)
 
     async def round(self) -> None:

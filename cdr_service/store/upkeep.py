@@ -72,14 +72,12 @@ class Upkeep:
         """Say that this process lives, for so long."""
         await self._connection.execute("SET", self._keys.alive(self._process), self._generation(), "EX", seconds)
 
-    async def leave(self) -> None:
-        """Say in an orderly way that this process prints nothing more: all its events are on the log."""
-        await self._connection.pipeline(
-            [
-                ("HDEL", self._keys.printers, f"{self._process}.{self._generation()}"),
-                ("DEL", self._keys.alive(self._process)),
-            ]
-        )
+    async def leave(self, *, all_printed: bool) -> None:
+        """Say in an orderly way that this process prints nothing more; what is not on its log another has to print."""
+        gone: list[tuple[str, ...]] = [("DEL", self._keys.alive(self._process))]
+        if all_printed:
+            gone.append(("HDEL", self._keys.printers, f"{self._process}.{self._generation()}"))
+        await self._connection.pipeline(gone)
 
     async def newest_event(self) -> str:
         """Return the event_id of the newest event; empty where there is none."""

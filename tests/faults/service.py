@@ -107,8 +107,9 @@ class Service:
     def ended(self) -> int:
         """Wait for the process's end and return its exit code."""
         assert self.process is not None
-        process, self.process = self.process, None
-        return process.wait(PATIENCE_SECONDS)
+        code = self.process.wait(PATIENCE_SECONDS)
+        self.process = None
+        return code
 
     async def stop(self) -> int:
         """Ask the process to end; return its exit code."""

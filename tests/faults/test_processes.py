@@ -13,9 +13,10 @@ import aiohttp
 
 from cdr_service.simulator.scenarios import documents
 from tests.faults.processes import every_event_is_printed, stream
-from tests.faults.senders import Load, bodies, status_of, striking
+from tests.faults.senders import Load, answers, bodies, status_of, striking
 from tests.faults.service import LONG, SEED, Service, eventually, service
 from tests.faults.undisturbed import compared, scenario
+from tests.feed import Feed, call_start, join, leave
 from tests.integration.servers import StoreServer, store_server
 
 MEETINGS = 600 if LONG else 30
@@ -136,3 +137,24 @@ def fill(pipe: IO[bytes]) -> None:
         while True:
             os.write(pipe.fileno(), b"\n")
     os.set_blocking(pipe.fileno(), True)
+
+
+async def test_a_log_that_cannot_be_written_holds_up_nothing_and_is_made_up_for(tmp_path: Path) -> None:
+    """Documents are taken though nobody reads the log any more; what could not be printed another process prints."""
+    feed = Feed("s", "cb")
+    reading, writing = os.pipe()
+    with store_server() as store, service(tmp_path / "mute", redis_url=store.url) as mute:
+        with os.fdopen(reading, "rb"), os.fdopen(writing, "wb") as to:
+            mute.launch(stdout=to)
+            await eventually(lambda: is_ready(mute), "the service takes documents")
+            assert await answers(mute.intake_url, feed.document(call_start("call"), join("bob", "call"))) == [200]
+        printed_by_now = {event["event_id"] for event in stream(store)}
+        assert await answers(mute.intake_url, feed.document(join("alice", "call", "09:10:00"))) == [200]
+        assert await answers(mute.intake_url, feed.document(leave("bob"))) == [200]
+        await mute.stop()
+        with service(tmp_path / "other", redis_url=store.url) as other:
+            await other.start()
+            missing = [event for event in stream(store) if event["event_id"] not in printed_by_now]
+            assert [event["event"] for event in missing] == ["leg.joined", "license.switched", "leg.left"]
+            await every_event_is_printed(store, [other], missing)
+            assert await other.stop() == 0
