@@ -102,19 +102,14 @@ class Bookkeeper:
         known = self._workspace.call(call)
         if known is None or known.end is not None:
             return
-        calls = {call: known}
         for leg in self._workspace.legs_of([call]):
             identity = self._identify(leg)
-            if leg.ended_at is not None or identity == leg.identity_now:
-                continue
-            now = replace(leg, observed=(*leg.observed, Observed(at, identity)))
-            self._workspace.put(now, "leg", leg.id)
-            was, found = leg_occurrences(leg, leg.id, calls), leg_occurrences(now, leg.id, calls)
-            self._settling.changed(known.meeting, was, found, alone=leg.alone)
+            if leg.ended_at is None and identity != leg.identity_now:
+                self._put_leg(leg, replace(leg, observed=_known_since(leg.observed, at, identity)))
         meeting = self._workspace.meeting(known.meeting)
         owner = self._owner(known)
         if meeting is not None and known.cospace is not None and owner != meeting.owner_now:
-            observed = (*meeting.owner_observed, Observed(at, owner))
+            observed = _known_since(meeting.owner_observed, at, owner)
             self._workspace.put(replace(meeting, owner_observed=observed), "meeting", meeting.id)
             self._settling.fold_whole(meeting.id)
 
@@ -237,22 +232,20 @@ class Bookkeeper:
             self._noted_call(source, call, max(at, leg.named_at(call)))
             if call not in before.calls:
                 self._workspace.add_leg(call, leg.id)
-        leg = self._identified(before, leg)
+        self._tell_of_leg(*self._put_leg(before, self._identified(before, leg)))
+
+    def _put_leg(self, before: Leg, leg: Leg) -> tuple[Leg, dict[str, Call], list[Occurrence], list[Occurrence]]:
+        """Put the leg into the books; return it with its calls and what happened by it, as known before and now."""
         self._workspace.put(leg, "leg", leg.id)
         calls = {call: self._known_call(call) for call in leg.calls}
-        was = leg_occurrences(before, before.id, calls)
-        now = leg_occurrences(leg, leg.id, calls)
-        for call in {calls[o.call].meeting for o in {*was, *now} if was != now}:
-            self._settling.changed(
-                call,
-                [o for o in was if calls[o.call].meeting == call],
-                [o for o in now if calls[o.call].meeting == call],
-                alone=leg.alone,
-            )
+        was, now = (leg_occurrences(one, leg.id, calls) for one in (before, leg))
+        for meeting in {calls[o.call].meeting for o in {*was, *now} if was != now}:
+            of_meeting = ([o for o in found if calls[o.call].meeting == meeting] for found in (was, now))
+            self._settling.changed(meeting, *of_meeting, alone=leg.alone)
         if before.ties != leg.ties:
-            for known in calls.values():
-                self._settling.fold_whole(known.meeting)
-        self._tell_of_leg(leg, calls, was, now)
+            for call in calls.values():
+                self._settling.fold_whole(call.meeting)
+        return leg, calls, was, now
 
     def _owner(self, call: Call) -> Identity:
         """Return who owns the call's space, as far as the directory knows."""
@@ -305,7 +298,7 @@ class Bookkeeper:
             known = self._noted_call(source, call, at)
             if recording.id not in known.recordings:
                 self._workspace.put(replace(known, recordings=(*known.recordings, recording.id)), "call", call)
-        self._recording_changed(replace(recording, call=call, started=at))
+        self._recording_changed(replace(recording, call=call, started=min(at, recording.started or at)))
 
     def _recording_ended(self, recording: Recording, at: OrderKey) -> None:
         self._recording_changed(replace(recording, ended=min(at, recording.ended or at)))
@@ -338,6 +331,11 @@ class Bookkeeper:
                 details=details,
             )
         )
+
+
+def _known_since(observed: tuple[Observed, ...], at: OrderKey, identity: Identity) -> tuple[Observed, ...]:
+    """Return what was observed, and what is known from now on; our clock may have been set back."""
+    return (*(before for before in observed if before.since < at), Observed(at, identity))
 
 
 def evidence(leg: Leg) -> tuple[str | None, bool | None, str | None, str | None, str | None, str | None]:

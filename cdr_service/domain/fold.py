@@ -252,10 +252,13 @@ class Fold:
                 wanted[user] = legs, min(joined, person.joined)
         gone = tuple(c for c in standing.candidates if c.user not in wanted)
         standing = _without_claims(replace(standing, candidates=gone), at)
-        candidates = (
-            Candidate(user, legs, joined, waiting.get(user) or self._claim(policy, standing, user, at))
-            for user, (legs, joined) in wanted.items()
-        )
+        candidates: list[Candidate] = []
+        for user, (legs, joined) in sorted(wanted.items(), key=lambda one: (not one[1][0], one[1][1], one[0])):
+            claim = waiting.get(user)
+            if claim is None and not any(c.claim.granted for c in candidates):
+                claim = self._claim(policy, standing, user, at)
+            if claim is not None:
+                candidates.append(Candidate(user, legs, joined, claim))
         return replace(standing, candidates=tuple(candidates))
 
     def _with_owner(self, policy: Policy, standing: Standing, at: OrderKey) -> Standing:
@@ -319,11 +322,7 @@ class Fold:
         after = License(charge.type, charge.holder, charge.sixths, rule.id, at, charge.reason)
         if charge.holder is not None:
             paying = next(c for c in served if c.user == charge.holder)
-            unused = [
-                replace(c.claim, ended=at) for c in standing.candidates if c is not paying and _tells(c.claim, at)
-            ]
-            # One that was served but not used took no slot.
-            ended = [replace(claim, granted=None) for claim in unused]
+            ended = [replace(c.claim, ended=at) for c in standing.candidates if c is not paying]
             standing = replace(standing, candidates=(), claims=(*standing.claims, *ended, paying.claim))
         if before is not None and after.same_charge(before):
             return replace(standing, license=replace(after, since=before.since))
@@ -348,14 +347,10 @@ class Fold:
 
 
 def _without_claims(standing: Standing, at: OrderKey) -> Standing:
-    """Return the standing with every open claim ended."""
-    claims = tuple(c if c.ended else replace(c, ended=at) for c in standing.all_claims if c.ended or _tells(c, at))
-    return replace(standing, candidates=(), claims=claims)
-
-
-def _tells(claim: Claim, ended: OrderKey) -> bool:
-    """Return whether a claim that ends now matters to others: not if it was served and given up at once."""
-    return claim.granted is None or claim.wanted < ended
+    """Return the standing with every open claim ended; one that was served and given up at once tells nothing."""
+    claims = (claim if claim.ended else replace(claim, ended=at) for claim in standing.all_claims)
+    told = tuple(claim for claim in claims if claim.granted is None or claim.granted != claim.ended)
+    return replace(standing, candidates=(), claims=told)
 
 
 def _cause(occurrence: Occurrence) -> Cause:

@@ -1,7 +1,7 @@
 """A twin of service and store for tests of the pure core: things in a dictionary, and batches as the service does."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from cdr_service.domain.events import Event
 from cdr_service.domain.identity import Directory
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.reception import Received, Reception
-from cdr_service.domain.records import Record, RejectedRecord
+from cdr_service.domain.records import OrderKey, Record, RejectedRecord
 from cdr_service.domain.sessions import Bridge, Session
 from cdr_service.domain.settling import Options
 from cdr_service.domain.slots import Ledger
@@ -62,15 +62,35 @@ class Books:
         )
 
     def take(self, *parcels: Parcel, again: bool = False) -> list[Event]:
-        """Take in documents as one batch, loading what is needed as the service does; return what happened."""
+        """Take in documents as one batch; return what happened."""
+
+        def receive(keeper: Bookkeeper, workspace: Workspace) -> list[Received]:
+            reception = Reception(workspace, keeper, self._ids, self.now)
+            received = [reception.receive(*parcel, again=again) for parcel in parcels]
+            reception.finish()
+            return received
+
+        return self._perform(receive)
+
+    def change_directory(self, directory: Directory, at: OrderKey) -> list[Event]:
+        """Go by another directory from now on, and look up again who is in live calls; return what happened."""
+        self.directory = directory
+
+        def look_up(keeper: Bookkeeper, _workspace: Workspace) -> list[Received]:
+            for call in self.calls:
+                keeper.look_up_again(call, at)
+            return []
+
+        return self._perform(look_up)
+
+    def _perform(self, work: Callable[[Bookkeeper, Workspace], list[Received]]) -> list[Event]:
+        """Do something to the books, loading what is needed as the service does; return what happened."""
         loaded: dict[Key, Any] = {}
         while True:
             workspace = Workspace(loaded)
             keeper = Bookkeeper(workspace, self.directory, self.options, self._ids)
-            reception = Reception(workspace, keeper, self._ids, self.now)
             try:
-                received = [reception.receive(*parcel, again=again) for parcel in parcels]
-                reception.finish()
+                received = work(keeper, workspace)
                 keeper.settle()
             except NeedsLoad as need:
                 self.loads += len(need.keys)

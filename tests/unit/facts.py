@@ -7,7 +7,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from cdr_service.domain.bookkeeping import Bookkeeper
 from cdr_service.domain.calls import Call, Recording
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.settling import Settling
@@ -72,31 +71,19 @@ def change(transition: Transition) -> Transition:
 
 def folded_anew(books: Books) -> dict[str, Timeline]:
     """Return the timelines of all meetings, each folded from everything that is known of it."""
-    workspace = _everything(books)
-    settling = Settling(workspace, books.options, map(str, count()))
-    for meeting in books.meetings:
-        settling.fold_whole(meeting)
-    settling.run()
-    found = {id_: workspace.meeting(id_) for id_ in books.meetings}
-    return {id_: timeline(meeting.timeline) for id_, meeting in found.items() if meeting}
-
-
-def _everything(books: Books) -> Workspace:
     loaded: dict[Any, Any] = dict(books.things)
     while True:
         workspace = Workspace(loaded)
+        settling = Settling(workspace, books.options, map(str, count()))
+        for meeting in books.meetings:
+            settling.fold_whole(meeting)
         try:
-            keeper = Bookkeeper(workspace, books.directory, books.options, map(str, count()))
-            for call in books.calls:
-                workspace.legs_of([call])
-            for policy in books.options.policies:
-                for user in books.directory.users:
-                    workspace.ledger(policy, user)
-            keeper.settle()
+            settling.run()
         except NeedsLoad as need:
-            loaded |= dict.fromkeys(need.keys, frozenset() if need.keys[0][0] == LEGS_OF else None)
-        else:
-            return workspace
+            loaded |= {key: frozenset() if key[0] == LEGS_OF else None for key in need.keys}
+            continue
+        found = [workspace.meeting(id_) for id_ in books.meetings]
+        return {meeting.id: timeline(meeting.timeline) for meeting in found if meeting}
 
 
 def misjudged_claims(books: Books) -> list[Any]:

@@ -46,6 +46,12 @@ DIRECTORY: Final = Directory(
     ]
 )
 
+DIRECTORIES: Final = (
+    DIRECTORY,
+    Directory([User("bob@example.com", holds_license=True, spaces=("space-of-nobody",))]),
+    Directory([User("carol@example.com", holds_license=True, aliases=("1001",), spaces=("space-of-alice",))]),
+)
+
 
 class Sent(NamedTuple):
     """A record, and where it came from."""

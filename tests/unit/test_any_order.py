@@ -16,7 +16,7 @@ from cdr_service.domain.documents import parse
 from cdr_service.domain.events import Event
 from cdr_service.domain.identity import Directory, User
 from cdr_service.domain.legs import Leg
-from cdr_service.domain.records import CallEnd, CallLegEnd, CallLegStart, CallLegUpdate, CallStart
+from cdr_service.domain.records import CallEnd, CallLegEnd, CallLegStart, CallLegUpdate, CallStart, OrderKey
 from cdr_service.domain.settling import Options
 from cdr_service.domain.showing import standing_of
 from cdr_service.domain.timeline import Transition
@@ -25,6 +25,7 @@ from cdr_service.simulator.scenarios import START, Scenario, documents, generate
 from tests.unit.books import Books, Parcel
 from tests.unit.facts import differences, facts, folded_anew, idle_while_wanted, misjudged_claims, overpaid, timeline
 from tests.unit.nasty import (
+    DIRECTORIES,
     DIRECTORY,
     HOLDERS,
     Sent,
@@ -88,6 +89,24 @@ def test_what_is_folded_on_is_what_a_fold_of_everything_gives(sent: list[Sent], 
 
 
 @TRIED
+@given(sent=SETS, chosen=options, changes=st.lists(st.tuples(st.integers(0, 40), st.sampled_from(DIRECTORIES))))
+def test_a_changed_directory_is_folded_in_like_a_record(
+    sent: list[Sent], chosen: Options, changes: list[tuple[int, Directory]]
+) -> None:
+    """Users and owners who change while calls go on: timelines stay those of a fold of everything, events add up."""
+    books = Books(DIRECTORY, chosen)
+    standing: dict[str, Event] = {}
+    for place, (source, record) in enumerate(sent):
+        hear(standing, books.take(Parcel(source, [record])))
+        for directory in (directory for when, directory in changes if when == place):
+            hear(standing, books.change_directory(directory, OrderKey(record.time + 1, "", 0)))
+        stored = {id_: timeline(meeting.timeline) for id_, meeting in books.meetings.items()}
+        assert stored == folded_anew(books)
+        assert misjudged_claims(books) == []
+        assert {id_: _heard(event) for id_, event in standing.items()} == told(books)
+
+
+@TRIED
 @given(data=st.data(), chosen=options)
 def test_a_license_pays_as_often_as_it_may_and_never_waits(data: st.DataObject, chosen: Options) -> None:
     """No holder pays more meetings at a time than allowed; with spill-back none waits while one could be paid."""
@@ -112,8 +131,8 @@ def test_licenses_are_those_of_a_plain_simulation(sent: list[Sent], limit: int, 
         plain.take(sent)
         for id_, meeting in plain.meetings.items():
             transitions = standing_of(books.meetings[id_], policy).transitions
-            told = [(t.at, t.after and (t.after.holder or t.after.type)) for t in transitions]
-            assert told == meeting.told
+            charged = [(t.at, t.after and (t.after.holder or t.after.type)) for t in transitions]
+            assert charged == meeting.told
 
 
 @TRIED
@@ -137,20 +156,29 @@ def test_the_events_tell_the_timelines(data: st.DataObject, chosen: Options) -> 
     books = Books(DIRECTORY, chosen)
     standing: dict[str, Event] = {}
     for batch in data.draw(deliveries(sent), label="batches"):
-        for event in books.take(*batch):
-            if not event.event.startswith("license."):
-                continue
-            for superseded in event.details.get("supersedes", ()):
-                del standing[superseded]
-            assert event.event_id not in standing
-            if "from" in event.details:
-                standing[event.event_id] = event
-        told = {
-            transition.event_id: _told(meeting, transition)
-            for meeting in books.meetings.values()
-            for transition in standing_of(meeting, chosen.policy).transitions
-        }
-        assert {id_: _heard(event) for id_, event in standing.items()} == told
+        hear(standing, books.take(*batch))
+        assert {id_: _heard(event) for id_, event in standing.items()} == told(books)
+
+
+def hear(standing: dict[str, Event], events: list[Event]) -> None:
+    """Take note of events about licenses as a reader of the stream does."""
+    for event in events:
+        if not event.event.startswith("license."):
+            continue
+        for superseded in event.details.get("supersedes", ()):
+            del standing[superseded]
+        assert event.event_id not in standing
+        if "from" in event.details:
+            standing[event.event_id] = event
+
+
+def told(books: Books) -> dict[str | None, tuple[object, ...]]:
+    """Return the transitions under the deciding policy by the events that told of them."""
+    return {
+        transition.event_id: _told(meeting, transition)
+        for meeting in books.meetings.values()
+        for transition in standing_of(meeting, books.options.policy).transitions
+    }
 
 
 def _told(meeting: Meeting, transition: Transition) -> tuple[object, ...]:
@@ -190,8 +218,8 @@ def test_simulated_meetings_have_their_known_answers(seed: int) -> None:
         assert seconds(books.calls[call].end.time for call in meeting.calls)[-1] == expected.end
         assert meeting.timeline.participants_peak == expected.peak
         transitions = standing_of(meeting, "join").transitions
-        told = [(second(t.at.time), t.after and t.after.type, t.after and t.after.holder) for t in transitions]
-        assert told == [(known.at, known.type, known.holder) for known in expected.licenses]
+        licenses = [(second(t.at.time), t.after and t.after.type, t.after and t.after.holder) for t in transitions]
+        assert licenses == [(known.at, known.type, known.holder) for known in expected.licenses]
         for presence in expected.presences:
             assert stays_of(books, presence) == list(presence.stays)
         assert counted(books, meeting) == {leg for presence in expected.presences for leg in presence.legs}

@@ -643,6 +643,19 @@ def test_who_waits_alone_in_the_lobby_costs_nothing() -> None:
     assert cluster.books.ledgers["join", ALICE].claims == {}
 
 
+def test_only_the_last_coming_can_be_undone_without_looking_at_everybody() -> None:
+    """A recorder that is found in the lobby, and somebody who is found there late, are taken back as well."""
+    cluster = Cluster()
+    cluster.take(cluster.start(0), cluster.join(1, "bob"), cluster.join(2, "rec", recording=True))
+    cluster.take(cluster.update(2, "rec", **{**IN, "deactivated": True}))
+    timeline = cluster.books.meetings["m"].timeline
+    assert (timeline.participants, timeline.calls["c"].recordings, timeline.calls["c"].inside) == (1, 0, 1)
+    cluster.take(cluster.join(3, "alice"), cluster.join(4, "dave"))
+    cluster.take(cluster.update(4, "alice", **{**IN, "deactivated": True}))
+    assert cluster.licenses() == [(1, SHARED)]
+    assert cluster.peaks() == (2, {"c": 2})
+
+
 def test_only_the_deciding_policy_is_told() -> None:
     """The other one is kept beside it, and is silent."""
     cluster = Cluster(options=Options(policy="owner"))
