@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from cdr_service.beside import store_url
 from cdr_service.domain.addresses import fold_case, normalize_address
-from cdr_service.domain.identity import Directory
+from cdr_service.domain.directory import Directory
 from cdr_service.errors import EmbeddedServerError, StoreLayoutError, StoreUnavailable
 from cdr_service.holders import HoldersFile
 from cdr_service.settings import DeploymentSettings, Settings, SettingsError

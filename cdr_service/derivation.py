@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from cdr_service.domain.calls import Meeting
 from cdr_service.domain.commit import Commit, Document, Snapshot, read
-from cdr_service.domain.identity import Directory
+from cdr_service.domain.directory import Directory
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.sessions import Session
 from cdr_service.domain.settling import Options

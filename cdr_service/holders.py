@@ -4,7 +4,8 @@ from pathlib import Path
 
 import structlog
 
-from cdr_service.domain.identity import Directory, parse_holders
+from cdr_service.domain.directory import Directory
+from cdr_service.domain.holders_file import parse_holders
 from cdr_service.settings import DeploymentSettings, SettingsError
 
 

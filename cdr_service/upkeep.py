@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 import structlog
 
 from cdr_service.domain.bookkeeping import Bookkeeper
+from cdr_service.domain.directory import Directory
 from cdr_service.domain.events import Event
-from cdr_service.domain.identity import Directory
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.upkeep import close_stale, conclude_losses, forget_call, forget_loose, forget_session
 from cdr_service.domain.workspace import DIRECTORY, Workspace

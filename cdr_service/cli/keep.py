@@ -17,7 +17,7 @@ from cdr_service.check import findings
 from cdr_service.cli.serve import config_option
 from cdr_service.compose import now, options_of
 from cdr_service.derivation import Derivation
-from cdr_service.domain.identity import Directory
+from cdr_service.domain.directory import Directory
 from cdr_service.domain.licensing import POLICIES
 from cdr_service.domain.text import printable
 from cdr_service.holders import HoldersFile

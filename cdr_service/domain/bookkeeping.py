@@ -19,8 +19,9 @@ from cdr_service.domain.calls import (
     merge_start,
     recording_occurrences,
 )
+from cdr_service.domain.directory import Directory
 from cdr_service.domain.events import Event
-from cdr_service.domain.identity import NOBODY, Directory, Identity
+from cdr_service.domain.identity import NOBODY, Identity
 from cdr_service.domain.legs import Leg, Observed, observe_end, observe_start, observe_update
 from cdr_service.domain.records import (
     CallEnd,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from cdr_service.domain.calls import Call, Meeting, Recording
-from cdr_service.domain.identity import Directory
+from cdr_service.domain.directory import Directory
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.sessions import Bridge, Session
 from cdr_service.domain.slots import Ledger

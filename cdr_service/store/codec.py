@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from cdr_service.domain.identity import Directory
+from cdr_service.domain.directory import Directory
 from cdr_service.domain.workspace import DIRECTORY, KINDS, Key, Thing
 
 VERSION_BYTES: Final = 8

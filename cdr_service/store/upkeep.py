@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from cdr_service.domain.identity import Directory
+from cdr_service.domain.directory import Directory
 from cdr_service.domain.workspace import DIRECTORY
 from cdr_service.errors import StoreLayoutError
 from cdr_service.store.codec import decode, encode

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from cdr_service.check import ambiguous
-from cdr_service.domain.identity import Directory, User, parse_holders
+from cdr_service.domain.directory import Directory, User
+from cdr_service.domain.holders_file import parse_holders
 from cdr_service.store.keys import LAYOUT, Keys
 from tests.integration.command import run, running
 from tests.integration.servers import store_server

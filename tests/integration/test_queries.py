@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from cdr_service.domain.commit import Commit, Document, read
+from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.filters import CallFilters, SwitchFilters
-from cdr_service.domain.identity import Directory, User
 from cdr_service.domain.pages import Page
 from cdr_service.domain.reception import Received
 from cdr_service.domain.settling import Options

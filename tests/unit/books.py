@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from cdr_service.domain.bookkeeping import Bookkeeper, Source
 from cdr_service.domain.calls import Call, Meeting
+from cdr_service.domain.directory import Directory
 from cdr_service.domain.documents import parse
 from cdr_service.domain.events import Event
-from cdr_service.domain.identity import Directory
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.reception import Received, Reception
 from cdr_service.domain.records import OrderKey, Record, RejectedRecord

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import asdict
 
 from cdr_service.domain.bookkeeping import Source
-from cdr_service.domain.identity import Directory, User
+from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.licensing import POLICIES
 from cdr_service.domain.records import (
     CallEnd,

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from cdr_service.domain.identity import Directory
+from cdr_service.domain.directory import Directory
 from cdr_service.domain.records import CallEnd, CallLegEnd, CallLegStart, CallStart, OrderKey
 from tests.unit.nasty import Sent
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from cdr_service.domain.bookkeeping import Source
 from cdr_service.domain.calls import Meeting, stays_until_end
+from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.documents import parse
 from cdr_service.domain.events import Event
-from cdr_service.domain.identity import Directory, User
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.records import CallEnd, CallLegEnd, CallLegStart, CallLegUpdate, CallStart, OrderKey
 from cdr_service.domain.settling import Options

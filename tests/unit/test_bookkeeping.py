@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.events import LATE_MILLISECONDS, Event
-from cdr_service.domain.identity import Directory, User
 from cdr_service.domain.legs import LegState, state, stays
 from cdr_service.domain.licensing import SHARED
 from cdr_service.domain.records import (

@@ -9,15 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdr_service.domain.identity import (
-    NOBODY,
-    Directory,
-    HoldersFileError,
-    Identity,
-    User,
-    normalize_address,
-    parse_holders,
-)
+from cdr_service.domain.addresses import normalize_address
+from cdr_service.domain.directory import Directory, User
+from cdr_service.domain.holders_file import HoldersFileError, parse_holders
+from cdr_service.domain.identity import NOBODY, Identity
 
 ALICE = User(
     "alice@example.com",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cdr_service.domain.identity import Directory, User
+from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.licensing import POLICIES, Policy
 from cdr_service.domain.timeline import Standing
 from cdr_service.settings import LicensingSettings

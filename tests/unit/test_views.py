@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from cdr_service.domain.calls import Call, Meeting
-from cdr_service.domain.identity import Directory, User
+from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.licensing import License
 from cdr_service.domain.records import OrderKey

@@ -1,0 +1,197 @@
+"""Which user is behind a call leg, who holds PMP+ and who owns a space: the directory.
+
+A CDR names no user. It names addresses, and a `Directory` says whose they are. The evidence, best first:
+
+1. `jid`: a leg of a signed-in app. Its remoteParty is the user's JID.
+2. `cdr_tag`: a cdrTag that one user alone has. Administrators also use the field for cost centers, so a tag that
+   several users share says nothing.
+3. `sip_address`, or `alias` for an alias that is a whole URI: a SIP leg whose far end is that address. This is how
+   the Meeting Server itself is said to match an endpoint to an imported user (Cisco community 3023917).
+4. `alias`: the user part of a SIP leg's far end, such as a directory number.
+
+The last two hold only for hosts that are ours: anybody may call himself 1001 at his own domain. Guests are nobody.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Self
+
+import msgspec
+from msgspec import Struct
+
+from cdr_service.domain.addresses import fold_case, is_ip_host, normalize_address, normalize_host
+from cdr_service.domain.identity import NOBODY, Identity
+from cdr_service.domain.spaces import SpaceFacts
+
+# The Meeting Server makes such an id for each guest and throws it away (Cisco API reference 2020-09, log sample).
+_GUEST_ID = re.compile(r"guest[0-9]+@")
+
+
+class User(Struct, frozen=True, array_like=True):
+    """A user of the deployment."""
+
+    address: str
+    """The user's own address (JID), as `normalize_address` spells it."""
+    holds_license: bool
+    """Whether the user holds PMP+."""
+    aliases: tuple[str, ...] = ()
+    """Further SIP URIs, directory numbers and cdrTags, as given."""
+    spaces: tuple[str, ...] = ()
+    """Ids of the spaces that the user owns, in lower case."""
+
+
+class _Snapshot(Struct, frozen=True, array_like=True):
+    users: tuple[User, ...]
+    sip_domains: tuple[str, ...]
+    sip_user_match: str
+
+
+class Directory:
+    """The users of a deployment, with every index that a decision needs. It does not change once it is made.
+
+    `sip_domains` are the hosts, with their subdomains, whose SIP addresses may be ours; without any, the domains of
+    the users' addresses. `sip_user_match` is `uri`, or `off` where SIP legs are never matched by address or alias.
+    Two rows with one address are one user. Raises ValueError for a SIP domain that is no host name.
+    """
+
+    def __init__(self, users: Iterable[User], *, sip_domains: Sequence[str] = (), sip_user_match: str = "uri") -> None:
+        if sip_user_match not in ("uri", "off"):
+            raise ValueError(f'sip_user_match is "{sip_user_match}"; write "uri" or "off".')
+        given = tuple(sorted({_domain(text) for text in sip_domains if text.strip()}))
+        self._snapshot = _Snapshot(_canonical(users), given, sip_user_match)
+        self.users: Mapping[str, User] = MappingProxyType({user.address: user for user in self._snapshot.users})
+        """By address."""
+        self.assigned = sum(user.holds_license for user in self.users.values())
+        """How many users hold PMP+."""
+        self.version = blake2b(msgspec.msgpack.encode(self._snapshot), digest_size=16).hexdigest()
+        """Digest of the content: equal for equal content, in whatever order the users came."""
+        self._match_sip = sip_user_match == "uri"
+        self._domains = frozenset(given) or frozenset(_hosts_of(self.users))
+        aliases = [(alias, user.address) for user in self.users.values() for alias in user.aliases]
+        addresses = [(normalize_address(alias), user) for alias, user in aliases]
+        self._tags = _claims((fold_case(alias), user) for alias, user in aliases)
+        self._aliases = _claims((alias, user) for alias, user in addresses if alias)
+        self._owners = _claims((space, user.address) for user in self.users.values() for space in user.spaces)
+
+    def identify(
+        self,
+        *,
+        leg_type: str | None,
+        guest: bool | None,
+        remote_party: str | None,
+        remote_address: str | None,
+        cdr_tag: str | None,
+        direction: str | None,  # noqa: ARG002 - the far end is the same evidence whether it called or was called
+    ) -> Identity:
+        """Return who is behind a call leg, from what its records say. Never raises; costs a few look-ups."""
+        if guest:
+            return NOBODY
+        from_app = leg_type is not None and leg_type.casefold() == "acano"
+        if from_app:
+            jid = normalize_address(remote_party or "")
+            if jid is not None and jid in self.users:
+                return self._found(jid, "jid")
+            if jid is not None and _GUEST_ID.match(jid):
+                return NOBODY
+        tagged = self._tags.get(fold_case(cdr_tag)) if cdr_tag else None
+        if tagged is not None:
+            return self._found(tagged, "cdr_tag")
+        if from_app or not self._match_sip:
+            return NOBODY
+        return self._by_address(remote_party, remote_address)
+
+    def holds_license(self, user: str | None) -> bool:
+        """Whether the user with this address, however spelled, holds PMP+."""
+        if user is None:
+            return False
+        known = self.users.get(user) or self.users.get(normalize_address(user) or "")
+        return known is not None and known.holds_license
+
+    def space(self, cospace: str | None) -> SpaceFacts:
+        """Return what is known of a space; that of no space, or of one that nobody described, is empty."""
+        owner = self.owner_of(cospace)
+        return SpaceFacts(Identity(owner, None, self.holds_license(owner))) if owner else SpaceFacts()
+
+    def owner_of(self, cospace: str | None) -> str | None:
+        """Return the address of the one user who owns a space; None if nobody does, or if several claim it."""
+        return self._owners.get(fold_case(cospace)) if cospace else None
+
+    def encode(self) -> bytes:
+        """Return the whole directory as bytes, for `decode`."""
+        return msgspec.msgpack.encode(self._snapshot)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Make the directory again that `encode` gave. Raises msgspec.DecodeError for anything else."""
+        snapshot = msgspec.msgpack.decode(data, type=_Snapshot)
+        return cls(snapshot.users, sip_domains=snapshot.sip_domains, sip_user_match=snapshot.sip_user_match)
+
+    def _found(self, address: str, matched_by: str) -> Identity:
+        return Identity(address, matched_by, self.users[address].holds_license)
+
+    def _by_address(self, *texts: str | None) -> Identity:
+        ours = [address for text in texts if text and (address := normalize_address(text)) and self._is_ours(address)]
+        for address in ours:
+            if address in self.users:
+                return self._found(address, "sip_address")
+            user = self._aliases.get(address)
+            if user is not None and "@" in address:
+                return self._found(user, "alias")
+        for address in ours:
+            user = self._aliases.get(address.partition("@")[0])
+            if user is not None:
+                return self._found(user, "alias")
+        return NOBODY
+
+    def _is_ours(self, address: str) -> bool:
+        host = address.partition("@")[2]
+        if not host or is_ip_host(host):
+            return True
+        while host and host not in self._domains:
+            host = host.partition(".")[2]
+        return bool(host)
+
+
+def _domain(text: str) -> str:
+    domain = normalize_host(text.strip().removeprefix("*").removeprefix("."))
+    if domain is None:
+        raise ValueError(f'The SIP domain "{text.strip()}" is no host name; write one such as example.com.')
+    return domain
+
+
+def _canonical(users: Iterable[User]) -> tuple[User, ...]:
+    """One user per address, everything in an order that does not depend on the order of the rows."""
+    merged: dict[str, User] = {}
+    for user in users:
+        address = _own_address(user.address)
+        known = merged.get(address, User(address, holds_license=False))
+        merged[address] = User(
+            address,
+            holds_license=known.holds_license or user.holds_license,
+            # An empty element means no value; it must not become a tag that all legs without a tag share.
+            aliases=tuple(sorted({alias for alias in (*known.aliases, *user.aliases) if alias.strip()})),
+            spaces=tuple(sorted({fold_case(space) for space in (*known.spaces, *user.spaces) if space.strip()})),
+        )
+    return tuple(merged[address] for address in sorted(merged))
+
+
+def _own_address(text: str) -> str:
+    """Spell a user's address; one that is none keeps its user, whom a tag may still name, and stays as it is."""
+    folded = fold_case(text)
+    # Folding turns a Greek question mark into a semicolon, and so can make an address of what was none.
+    return normalize_address(text) or normalize_address(folded) or folded
+
+
+def _hosts_of(addresses: Iterable[str]) -> Iterator[str]:
+    hosts = (address.partition("@")[2] for address in addresses)
+    return (host for host in hosts if host and not is_ip_host(host))
+
+
+def _claims(claims: Iterable[tuple[str, str]]) -> dict[str, str | None]:
+    """Map each key to the one user who claims it; to None where several do, for then it says nothing."""
+    claimed: dict[str, str | None] = {}
+    for key, user in claims:
+        claimed[key] = user if claimed.get(key, user) == user else None
+    return claimed

@@ -1,0 +1,45 @@
+"""What is known of the space that a call takes place in, and of the release that the Meeting Server runs."""
+
+from typing import Final
+
+from msgspec import Struct
+
+from cdr_service.domain.identity import NOBODY, Identity
+from cdr_service.domain.records import OrderKey
+
+AD_HOC: Final = "ad-hoc"
+"""A conference that CUCM escalated from a call: its initiator reaches us as the owner of a temporary space."""
+SCHEDULED: Final = "scheduled"
+"""A conference that TMS scheduled: its scheduler reaches us as the owner of a space."""
+
+Release = tuple[int, ...]
+"""A release of the Meeting Server as numbers: (2, 9, 1)."""
+
+
+class SpaceFacts(Struct, frozen=True, array_like=True):
+    """What is known of the space of a call."""
+
+    owner: Identity = NOBODY
+    kind: str | None = None
+    """AD_HOC or SCHEDULED, where that is known."""
+    members: tuple[str, ...] | None = None
+    """Addresses of users who are members of the space; None where that is not known or not asked for."""
+    lync_mode: str | None = None
+    """lyncConferenceMode of the call profile: gateway, dualHomeCluster or dualHomeCallBridge."""
+    known: bool = False
+    """Was it read from the Meeting Server, rather than only from a holders file?"""
+
+
+class Circumstances(Struct, frozen=True, array_like=True):
+    """What decides a meeting's license and is told by no record of it."""
+
+    space: SpaceFacts = SpaceFacts()
+    release: Release | None = None
+    """What the Meeting Server runs; None where that is not known."""
+
+
+class Learned(Struct, frozen=True, array_like=True):
+    """Circumstances as they are known from a moment on."""
+
+    since: OrderKey
+    known: Circumstances
