@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
 from cdr_service.compose import now, options_of, written
-from cdr_service.domain.settling import Options
+from cdr_service.domain.options import Options
 from cdr_service.ending import end
 from cdr_service.errors import StoreUnavailable
 from cdr_service.service import Deployment, Intake, Observer

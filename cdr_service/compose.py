@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from cdr_service.collection import Collection
-from cdr_service.domain.settling import Options
+from cdr_service.domain.options import Options
 from cdr_service.ending import end
 from cdr_service.errors import StoreLayoutError, StoreUnavailable
 from cdr_service.holders import HoldersFile
@@ -60,13 +60,8 @@ class Running(NamedTuple):
 
 def options_of(settings: DeploymentSettings) -> Options:
     """Return the license options of a deployment."""
-    licensing = settings.licensing
-    return Options(
-        policy=settings.policy if settings.policy != "auto" else licensing.policy_if_release_unknown,
-        join_sticky=licensing.join_sticky,
-        pmp_calls_per_user=licensing.pmp_calls_per_user,
-        spill_back=licensing.spill_back,
-    )
+    choices = {name: value for name, value in settings.licensing if name in Options._fields}
+    return Options(policy=settings.policy, **choices)
 
 
 class StoreHealth:

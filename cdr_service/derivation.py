@@ -6,9 +6,9 @@ from typing import Any, Final, NamedTuple, Protocol
 from cdr_service.domain.calls import Meeting
 from cdr_service.domain.commit import Commit, Document, Snapshot, read
 from cdr_service.domain.directory import Directory
+from cdr_service.domain.options import Options
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.sessions import Session
-from cdr_service.domain.settling import Options
 from cdr_service.domain.workspace import DIRECTORY, LEGS_OF, OPEN_IN, Key
 from cdr_service.service import Deployment, Intake, Store
 from cdr_service.watching import Watch

@@ -12,8 +12,9 @@ from msgspec import Struct
 from cdr_service.domain.calls import Call
 from cdr_service.domain.filters import CallFilters, CallMatch, SwitchFilters, SwitchMatch
 from cdr_service.domain.legs import Leg
+from cdr_service.domain.licensing import policies_of
+from cdr_service.domain.options import Options
 from cdr_service.domain.pages import Cursor, Listing, Page, Place
-from cdr_service.domain.settling import Options
 from cdr_service.domain.showing import (
     Scope,
     call_summary,
@@ -44,7 +45,7 @@ class Queried(Struct, kw_only=True):
     @property
     def scope(self) -> Scope:
         """The deployment and its policies."""
-        return Scope(self.name, self.options.policy, tuple(self.options.policies))
+        return Scope(self.name, self.options.policy, tuple(policies_of(self.options)))
 
 
 class Queries:

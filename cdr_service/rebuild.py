@@ -23,6 +23,7 @@ from cdr_service.domain.bookkeeping import Bookkeeper
 from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.commit import Snapshot
 from cdr_service.domain.differences import Difference, Policies, differences, untold
+from cdr_service.domain.options import Options
 from cdr_service.domain.restating import (
     NOTHING,
     Facts,
@@ -31,7 +32,6 @@ from cdr_service.domain.restating import (
     restate,
     settled_waits,
 )
-from cdr_service.domain.settling import Options
 from cdr_service.domain.slots import Ledger
 from cdr_service.domain.workspace import LEGS_OF, Workspace
 from cdr_service.service import Deployment, Intake, Store, Task

@@ -18,11 +18,11 @@ from msgspec import Struct
 from cdr_service.domain.bookkeeping import Bookkeeper
 from cdr_service.domain.commit import Commit, DeadLetter, Document, Snapshot, dead_letter, record_letters
 from cdr_service.domain.events import Event
+from cdr_service.domain.options import Options
 from cdr_service.domain.prefetch import behind, named
 from cdr_service.domain.reception import Received, Reception
 from cdr_service.domain.records import Batch, Record, RejectedRecord
-from cdr_service.domain.settling import Options
-from cdr_service.domain.workspace import DIRECTORY, Key, NeedsLoad, Workspace
+from cdr_service.domain.workspace import DIRECTORY, SERVER, Key, NeedsLoad, Workspace
 from cdr_service.errors import Draining, StoreConflict, StoreUnavailable
 
 RECORDS_PER_COMMIT: Final = 500
@@ -333,7 +333,7 @@ def _pieces(waiting: _Waiting) -> Iterator[_Part]:
 
 def _named(parts: Iterable[_Part]) -> set[Key]:
     """Return the keys of everything that the records name."""
-    keys: set[Key] = {DIRECTORY}
+    keys: set[Key] = {DIRECTORY, SERVER}
     for part in parts:
         batch = _batch(part.waiting)
         if batch is not None:

@@ -15,14 +15,17 @@ from cdr_service.domain.calls import (
     Meeting,
     Recording,
     Reported,
+    Viewpoint,
     leg_occurrences,
     merge_start,
     recording_occurrences,
 )
 from cdr_service.domain.directory import Directory
 from cdr_service.domain.events import Event
-from cdr_service.domain.identity import NOBODY, Identity
-from cdr_service.domain.legs import Leg, Observed, observe_end, observe_start, observe_update
+from cdr_service.domain.identity import Identity
+from cdr_service.domain.knowledge import Knowledge, advice_on
+from cdr_service.domain.legs import Leg, Observed, VideoSeen, observe_end, observe_start, observe_update
+from cdr_service.domain.options import Options
 from cdr_service.domain.records import (
     CallEnd,
     CallLegEnd,
@@ -36,9 +39,10 @@ from cdr_service.domain.records import (
     StreamingEnd,
     StreamingStart,
 )
-from cdr_service.domain.settling import Options, Settling
+from cdr_service.domain.settling import Settling
+from cdr_service.domain.spaces import Circumstances, Learned, Release, Server, SpaceFacts
 from cdr_service.domain.timeline import Kind, Occurrence
-from cdr_service.domain.workspace import Workspace
+from cdr_service.domain.workspace import SERVER, Workspace
 
 STALE: Final = "~"
 """Stands for the session in the estimated end of a call from which nothing was heard; sorts after every session."""
@@ -64,13 +68,15 @@ class Bookkeeper:
 
     def __init__(self, workspace: Workspace, directory: Directory, options: Options, event_ids: Iterator[str]) -> None:
         self._workspace = workspace
-        self._directory = directory
+        self._knowledge = Knowledge(directory, options)
+        self._options = options
+        self._view = Viewpoint(arrivals=options.claim_at == "first_leg")
         self._new_id = event_ids
         self._settling = Settling(workspace, options, event_ids)
         self.events: list[Event] = []
         """What happened, in the order in which it was found."""
 
-    def take(self, source: Source, record: Record) -> None:  # noqa: C901 - one case a record type
+    def take(self, source: Source, record: Record) -> None:  # noqa: C901, PLR0912 - one case a record type
         """Take one record into the books."""
         at = record.order(source.session)
         match record:
@@ -81,7 +87,7 @@ class Bookkeeper:
             case CallLegStart():
                 if record.moved_from:
                     self._leg_changed(source, replace(self._leg(record.moved_from), linked=True), at)
-                leg = observe_start(self._leg(record.leg), record, at)
+                leg = observe_start(self._leg(record.leg), record, at, self._options.link_leg_subtypes)
                 self._leg_changed(source, leg, at)
             case CallLegUpdate():
                 self._leg_changed(source, observe_update(self._leg(record.leg), record, at), at)
@@ -89,8 +95,12 @@ class Bookkeeper:
                 self._leg_changed(source, observe_end(self._leg(record.leg), record, at), at)
             case RecordingStart(recording=id_):
                 self._recording_started(source, self._recording(id_, False), record.call, at)
+                if record.leg:
+                    self._leg_changed(source, replace(self._leg(record.leg), recorder=True), at)
             case StreamingStart(streaming=id_):
                 self._recording_started(source, self._recording(id_, True), record.call, at)
+                if record.leg:
+                    self._leg_changed(source, replace(self._leg(record.leg), streamer=True), at)
             case RecordingEnd(recording=id_):
                 self._recording_ended(self._recording(id_, False), at)
             case StreamingEnd(streaming=id_):
@@ -99,20 +109,56 @@ class Bookkeeper:
                 pass  # a type that we do not know is kept with the document and counted
 
     def look_up_again(self, call: str, at: OrderKey) -> None:
-        """Decide anew to whom the legs of a live call belong and who owns its space, as noticed at that time."""
+        """Take in what the directory and the server say by now of a live call, as noticed at that time."""
         known = self._workspace.call(call)
         if known is None or known.end is not None:
             return
         for leg in self._workspace.legs_of([call]):
-            identity = self._identify(leg)
-            if leg.ended_at is None and identity != leg.identity_now:
-                self._put_leg(leg, replace(leg, observed=_known_since(leg.observed, at, identity)))
+            if leg.ended_at is None:
+                self._observe(leg, self._knowledge.identified_again(leg), at)
         meeting = self._workspace.meeting(known.meeting)
-        owner = self._owner(known)
-        if meeting is not None and known.cospace is not None and owner != meeting.owner_now:
-            observed = _known_since(meeting.owner_observed, at, owner)
-            self._workspace.put(replace(meeting, owner_observed=observed), "meeting", meeting.id)
-            self._settling.fold_whole(meeting.id)
+        if meeting is not None:
+            space = meeting.known_now.space
+            if known.cospace is not None:
+                space = self._knowledge.space_now(space, self._knowledge.space(known.cospace))
+            self._learn(meeting, Circumstances(space, self._workspace.server().release), at)
+
+    def know_space(self, call: str, facts: SpaceFacts, at: OrderKey) -> None:
+        """Take in what the Meeting Server says of the space of a live call, as read at that time."""
+        known = self._workspace.call(call)
+        meeting = self._workspace.meeting(known.meeting) if known and known.end is None else None
+        if meeting is not None:
+            now = meeting.known_now
+            self._learn(meeting, replace(now, space=self._knowledge.space_now(now.space, facts)), at)
+
+    def know_user(self, leg: str, user: str, at: OrderKey) -> None:
+        """Take in which user the Meeting Server says is behind a live leg, as read at that time."""
+        known = self._workspace.leg(leg)
+        if known is not None and known.ended_at is None:
+            self._observe(known, self._knowledge.participant(user), at)
+
+    def know_video(self, leg: str, video: bool, at: OrderKey) -> None:
+        """Take in whether the Meeting Server says that a live leg uses video, as read at that time."""
+        known = self._workspace.leg(leg)
+        if known is None or known.ended_at is not None or (known.video_seen and known.video_seen[-1].video == video):
+            return
+        seen = (*(before for before in known.video_seen if before.since < at), VideoSeen(at, video))
+        self._put_leg(known, replace(known, video_seen=seen))
+
+    def know_release(self, release: Release, at: OrderKey) -> None:
+        """Take in which release the Meeting Server runs; live calls take it in by `look_up_again`.
+
+        Under `join`, a release that points to `owner` is told once.
+        """
+        if self._workspace.server().release == release:
+            return
+        self._workspace.put(Server(release), *SERVER)
+        advice = advice_on(release, self._options)
+        if advice is not None:
+            event = Event(
+                event="policy.advice", event_id=next(self._new_id), record_time=at.time, details=advice._asdict()
+            )
+            self.events.append(event)
 
     def settle(self) -> None:
         """Fold what was touched and tell what that changed."""
@@ -171,21 +217,30 @@ class Bookkeeper:
         self._tell("call.started", call, at, reopened=True)
         return call
 
-    def _join_meeting(self, call: Call) -> None:
-        """Put the call among the calls of its meeting, with what it tells of the meeting."""
+    def _join_meeting(self, call: Call, absorbed: Meeting | None = None) -> None:
+        """Put the call among the calls of its meeting, with what it, and the one that it was of before, tell of it."""
         before = self._workspace.meeting(call.meeting) or Meeting(call.meeting)
         meeting = before
+        if absorbed is not None:
+            learned = sorted((*absorbed.learned, *meeting.learned), key=lambda learned: learned.since)
+            meeting = replace(meeting, learned=tuple(learned), media_told=meeting.media_told or absorbed.media_told)
         if call.id not in meeting.calls:
             meeting = replace(meeting, calls=(*meeting.calls, call.id))
         if call.started and (meeting.described is None or call.started < meeting.described):
             meeting = replace(meeting, described=call.started, call_type=call.call_type)
-        if meeting.owner.user is None:
-            meeting = replace(meeting, owner=self._owner(call))
+        if meeting.known.space.owner.user is None:
+            space = self._knowledge.space(call.cospace)
+            meeting = replace(meeting, known=Circumstances(space, self._workspace.server().release))
         if meeting == before:
             return
         self._workspace.put(meeting, "meeting", meeting.id)
-        decided = (before.call_type, before.owner) != (meeting.call_type, meeting.owner)
-        if before.timeline.standings and decided:
+        decided = (before.call_type, before.known, before.learned) != (
+            meeting.call_type,
+            meeting.known,
+            meeting.learned,
+        )
+        # Media told at the end of a leg count only while all calls of the meeting are over.
+        if before.timeline.hindsight or (before.timeline.standings and decided):
             self._settling.fold_whole(meeting.id)
 
     def _call_started(self, source: Source, record: CallStart, at: OrderKey) -> None:
@@ -207,9 +262,11 @@ class Bookkeeper:
             correlator=record.call_correlator,
         )
         self._workspace.put(call, "call", call.id)
+        absorbed = None
         if known is not None and known.meeting != call.meeting:
+            absorbed = self._workspace.meeting(known.meeting)
             self._settling.dissolve(known.meeting, call.meeting)
-        self._join_meeting(call)
+        self._join_meeting(call, absorbed)
         if known is None:
             self._tell("call.started", call, at)
 
@@ -233,13 +290,16 @@ class Bookkeeper:
             self._noted_call(source, call, max(at, leg.named_at(call)))
             if call not in before.calls:
                 self._workspace.add_leg(call, leg.id)
-        self._tell_of_leg(*self._put_leg(before, self._identified(before, leg)))
+        self._tell_of_leg(*self._put_leg(before, self._knowledge.identified(before, leg)))
 
     def _put_leg(self, before: Leg, leg: Leg) -> tuple[Leg, dict[str, Call], list[Occurrence], list[Occurrence]]:
         """Put the leg into the books; return it with its calls and what happened by it, as known before and now."""
         self._workspace.put(leg, "leg", leg.id)
         calls = {call: self._known_call(call) for call in leg.calls}
-        was, now = (leg_occurrences(one, leg.id, calls) for one in (before, leg))
+        was, now = (leg_occurrences(one, leg.id, calls, self._view) for one in (before, leg))
+        if self._knowledge.tells_media(leg):
+            for call in calls.values():
+                self._media_told(call.meeting)
         for meeting in {calls[o.call].meeting for o in {*was, *now} if was != now}:
             of_meeting = ([o for o in found if calls[o.call].meeting == meeting] for found in (was, now))
             self._settling.changed(meeting, *of_meeting, alone=leg.alone)
@@ -248,30 +308,27 @@ class Bookkeeper:
                 self._settling.fold_whole(call.meeting)
         return leg, calls, was, now
 
-    def _owner(self, call: Call) -> Identity:
-        """Return who owns the call's space, as far as the directory knows."""
-        owner = self._directory.owner_of(call.cospace)
-        return Identity(owner, None, self._directory.holds_license(owner)) if owner else NOBODY
+    def _media_told(self, id_: str) -> None:
+        """Note that a leg of the meeting turned out to have used other media; once it is over, that counts."""
+        meeting = self._workspace.meeting(id_)
+        if meeting is not None and not meeting.media_told:
+            self._workspace.put(replace(meeting, media_told=True), "meeting", id_)
+        self._settling.look_at(id_)
 
-    def _identified(self, before: Leg, leg: Leg) -> Leg:
-        """Return the leg with the user that it belongs to, decided anew where what decides it has changed."""
-        if before.observations and evidence(before) == evidence(leg):
-            return leg
-        identity = self._identify(leg)
-        if identity == leg.identity_now:
-            return leg
-        return replace(leg, identity=identity, observed=())
+    def _observe(self, leg: Leg, identity: Identity, at: OrderKey) -> None:
+        """Take in who a leg belongs to from now on."""
+        if identity != leg.identity_now:
+            # Our clock may have been set back.
+            observed = (*(before for before in leg.observed if before.since < at), Observed(at, identity))
+            self._put_leg(leg, replace(leg, observed=observed))
 
-    def _identify(self, leg: Leg) -> Identity:
-        leg_type, guest, remote_party, remote_address, cdr_tag, direction = evidence(leg)
-        return self._directory.identify(
-            leg_type=leg_type,
-            guest=guest,
-            remote_party=remote_party,
-            remote_address=remote_address,
-            cdr_tag=cdr_tag,
-            direction=direction,
-        )
+    def _learn(self, meeting: Meeting, known: Circumstances, at: OrderKey) -> None:
+        """Take in what is known of a meeting from now on."""
+        if known == meeting.known_now:
+            return
+        learned = (*(before for before in meeting.learned if before.since < at), Learned(at, known))
+        self._workspace.put(replace(meeting, learned=learned), "meeting", meeting.id)
+        self._settling.fold_whole(meeting.id)
 
     def _tell_of_leg(self, leg: Leg, calls: dict[str, Call], was: list[Occurrence], now: list[Occurrence]) -> None:
         """Tell of joins and leaves that were not told before."""
@@ -332,13 +389,3 @@ class Bookkeeper:
                 details=details,
             )
         )
-
-
-def _known_since(observed: tuple[Observed, ...], at: OrderKey, identity: Identity) -> tuple[Observed, ...]:
-    """Return what was observed, and what is known from now on; our clock may have been set back."""
-    return (*(before for before in observed if before.since < at), Observed(at, identity))
-
-
-def evidence(leg: Leg) -> tuple[str | None, bool | None, str | None, str | None, str | None, str | None]:
-    """Return what decides which user a leg belongs to."""
-    return leg.leg_type, leg.guest, leg.remote_party, leg.shown_address, leg.user_tag, leg.direction

@@ -6,13 +6,15 @@ callStart tells the correlator.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from cdr_service.domain.identity import Identity
-from cdr_service.domain.legs import MOVED, Leg, Observed, Stay, stays
+from cdr_service.domain.legs import MOVED, Leg, Stay, arrivals, stays, video_at
 from cdr_service.domain.records import OrderKey
+from cdr_service.domain.spaces import Circumstances, Learned
 from cdr_service.domain.timeline import Kind, Occurrence, Timeline
 
 
@@ -87,16 +89,28 @@ class Meeting(Struct, frozen=True, array_like=True):
     described: OrderKey | None = None
     """The earliest callStart of its calls, which says what kind of meeting it is."""
     call_type: str | None = None
-    owner: Identity = Identity()
-    """The owner of the space as known when the meeting became known."""
-    owner_observed: tuple[Observed, ...] = ()
-    """Later knowledge of the owner, from when it was noticed."""
+    known: Circumstances = Circumstances()
+    """What was known beside the records when the meeting became known."""
+    learned: tuple[Learned, ...] = ()
+    """Later knowledge, from when it was noticed."""
+    media_told: bool = False
+    """Did a leg turn out to have used other media than is counted while the meeting goes on?"""
     timeline: Timeline = Timeline()
 
     @property
-    def owner_now(self) -> Identity:
-        """The owner by the newest that is known."""
-        return self.owner_observed[-1].identity if self.owner_observed else self.owner
+    def known_now(self) -> Circumstances:
+        """What is known beside the records by now."""
+        return self.learned[-1].known if self.learned else self.known
+
+    @property
+    def owner(self) -> Identity:
+        """The owner of the space by the newest that is known."""
+        return self.known_now.space.owner
+
+    @property
+    def owners(self) -> list[Identity]:
+        """Everybody who was known as the owner at some time."""
+        return [known.space.owner for known in (self.known, *(learned.known for learned in self.learned))]
 
 
 def identity_at(leg: Leg, at: OrderKey) -> Identity:
@@ -127,7 +141,11 @@ def stays_until_end(leg: Leg, calls: Mapping[str, Call]) -> Iterator[tuple[Stay,
 
     A leg whose callLegEnd was lost leaves with its call.
     """
-    for stay in stays(leg):
+    return _until_end(stays(leg), calls)
+
+
+def _until_end(found: Iterable[Stay], calls: Mapping[str, Call]) -> Iterator[tuple[Stay, bool]]:
+    for stay in found:
         call = calls.get(stay.call)
         if call is None:
             continue
@@ -145,34 +163,71 @@ def _moved_away(leg: Leg, calls: Mapping[str, Call]) -> OrderKey | None:
     return ends[-1] if ends else None
 
 
-def leg_occurrences(
-    leg: Leg, presence: str, calls: Mapping[str, Call], since: OrderKey | None = None
-) -> list[Occurrence]:
+class Viewpoint(NamedTuple):
+    """How a leg is looked at."""
+
+    since: OrderKey | None = None
+    """When the leg that it was moved from left: somebody who is moved inside a meeting is in without a break."""
+    hindsight: bool = False
+    """Is the meeting over, so that media told at the end of a leg count for the whole of it?"""
+    arrivals: bool = False
+    """Is told when it arrived in the lobby or an IVR, too?"""
+
+
+PLAIN: Final = Viewpoint()
+
+
+def leg_occurrences(leg: Leg, presence: str, calls: Mapping[str, Call], view: Viewpoint = PLAIN) -> list[Occurrence]:
     """Return what happened in a meeting through one leg; `calls` are the calls of the meeting.
 
-    `since` is when the leg that it was moved from left: somebody who is moved inside a meeting is in without a break.
     Recorder and streamer legs count as a recording.
     """
     presence = presence if leg.counted else ""
+    first = next(iter(stays(leg)), None)
     found: list[Occurrence] = []
     for stay, call_ended in stays_until_end(leg, calls):
-        joined, left, since = min(stay.joined, since or stay.joined), stay.left, None
-        place = (stay.call, leg.id, presence, "")
-        found.append(Occurrence(joined, Kind.JOINED, *place, identity_at(leg, joined)))
-        found.extend(
-            Occurrence(observed.since, Kind.IDENTIFIED, *place, observed.identity)
-            for observed in leg.observed
-            if presence and observed.since > joined and (left is None or observed.since < left)
-        )
-        if left is not None:
-            found.append(Occurrence(left, Kind.LEFT, *place, identity_at(leg, left), call_ended))
-        if leg.recorder or leg.streamer:
-            started = Kind.RECORDING_STARTED if leg.recorder else Kind.STREAMING_STARTED
-            stopped = Kind.RECORDING_STOPPED if leg.recorder else Kind.STREAMING_STOPPED
-            found.append(Occurrence(joined, started, stay.call, leg.id))
-            if left is not None:
-                found.append(Occurrence(left, stopped, stay.call, leg.id))
+        # Only the first stay of a leg goes on from the one that it was moved from; later ones are comings of its own.
+        goes_on = view.since is not None and first is not None and stay.joined == first.joined
+        joined = min(stay.joined, view.since) if goes_on and view.since else stay.joined
+        found += _stay_occurrences(leg, presence, replace(stay, joined=joined), call_ended, hindsight=view.hindsight)
+    if view.arrivals and presence:
+        for stay, call_ended in _until_end(arrivals(leg), calls):
+            place = (stay.call, leg.id, presence)
+            found.append(Occurrence(stay.joined, Kind.ARRIVED, *place))
+            if stay.left is not None:
+                found.append(Occurrence(stay.left, Kind.DEPARTED, *place, call_ended=call_ended))
     return found
+
+
+def _stay_occurrences(
+    leg: Leg, presence: str, stay: Stay, call_ended: bool, *, hindsight: bool
+) -> Iterator[Occurrence]:
+    """Yield what happened through one stay of a leg."""
+    joined, left = stay.joined, stay.left
+    place = (stay.call, leg.id, presence, "")
+
+    def video(at: OrderKey) -> bool | None:
+        return video_at(leg, at, hindsight=hindsight) if presence else None
+
+    before = video(joined)
+    yield Occurrence(joined, Kind.JOINED, *place, identity_at(leg, joined), video=before)
+    if presence:
+        for observed in leg.observed:
+            if observed.since > joined and (left is None or observed.since < left):
+                yield Occurrence(observed.since, Kind.IDENTIFIED, *place, observed.identity)
+        for seen in leg.video_seen:
+            if seen.since > joined and (left is None or seen.since < left) and video(seen.since) != before:
+                now = video(seen.since)
+                yield Occurrence(seen.since, Kind.VIDEO_SEEN, *place, video=now, video_before=before)
+                before = now
+    if left is not None:
+        yield Occurrence(left, Kind.LEFT, *place, identity_at(leg, left), call_ended, video=before)
+    if leg.recorder or leg.streamer:
+        started = Kind.RECORDING_STARTED if leg.recorder else Kind.STREAMING_STARTED
+        stopped = Kind.RECORDING_STOPPED if leg.recorder else Kind.STREAMING_STOPPED
+        yield Occurrence(joined, started, stay.call, leg.id)
+        if left is not None:
+            yield Occurrence(left, stopped, stay.call, leg.id)
 
 
 def recording_occurrences(recording: Recording, calls: Mapping[str, Call]) -> list[Occurrence]:
@@ -193,15 +248,20 @@ def recording_occurrences(recording: Recording, calls: Mapping[str, Call]) -> li
 
 
 def meeting_occurrences(
-    meeting: Meeting, calls: Mapping[str, Call], legs: Iterable[Leg], recordings: Iterable[Recording]
+    meeting: Meeting,
+    calls: Mapping[str, Call],
+    legs: Iterable[Leg],
+    recordings: Iterable[Recording],
+    view: Viewpoint = PLAIN,
 ) -> list[Occurrence]:
     """Return everything that happened in a meeting, given its calls and all that was ever on them."""
     legs = list(legs)
     presence_of = presences(legs)
     moved_away = {leg.id: _moved_away(leg, calls) for leg in legs if leg.linked}
-    found = [Occurrence(known.since, Kind.OWNER_KNOWN, identity=known.identity) for known in meeting.owner_observed]
+    found = [Occurrence(learned.since, Kind.LEARNED, circumstances=learned.known) for learned in meeting.learned]
     for leg in legs:
-        found += leg_occurrences(leg, presence_of[leg.id], calls, moved_away.get(leg.moved_from or ""))
+        since = moved_away.get(leg.moved_from or "")
+        found += leg_occurrences(leg, presence_of[leg.id], calls, view._replace(since=since))
     for recording in recordings:
         found += recording_occurrences(recording, calls)
     return found

@@ -126,7 +126,7 @@ def _meeting(meeting: Meeting | None) -> dict[str, Any] | None:
     return {
         "calls": tuple(sorted(meeting.calls)),
         "call_type": meeting.call_type,
-        "owner": meeting.owner_now,
+        "owner": meeting.owner,
         "participants": meeting.timeline.participants,
         "participants_peak": meeting.timeline.participants_peak,
     }

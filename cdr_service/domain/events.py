@@ -14,7 +14,7 @@ LATE_MILLISECONDS: Final = 5000
 """A transition learned when records so much younger were already decided is late. Records of several bridges
 interleave within a second or two, which nobody would call late."""
 
-_KNOWLEDGE: Final = (Cause.OWNER_RESOLVED, Cause.CORRECTION)
+LATE_KNOWLEDGE: Final = (Cause.OWNER_RESOLVED, Cause.INITIATOR_RESOLVED, Cause.CORRECTION)
 """Causes that are no change in the meeting: something that had been true became known."""
 
 
@@ -64,13 +64,15 @@ def timeline_changes(
             del known[_identity(transition)]
             kept.append(old)
             continue
-        late = transition.at.time < horizon.time - LATE_MILLISECONDS
-        event = _announce(subject, replace(transition, late=late), next(new_id))
+        # What stands in the place of another was wrong until now.
+        overtaken = old is not None or transition.at.time < horizon.time - LATE_MILLISECONDS
+        late = overtaken or transition.cause in LATE_KNOWLEDGE
+        event = _announce(subject, replace(transition, late=late), next(new_id), instead=old is not None)
         kept.append(replace(transition, late=late, event_id=event.event_id))
         events.append(event)
     gone = [transition for transition in (*known.values(), *absorbed) if transition.event_id]
     if gone and not events:
-        events.append(_correction(subject, kept, max(transition.at for transition in gone), next(new_id)))
+        events.append(_correction(subject, kept, max(gone, key=lambda transition: transition.at), next(new_id)))
     if gone:
         superseded = [transition.event_id for transition in gone]
         events[0] = replace(events[0], details={**events[0].details, "supersedes": superseded})
@@ -82,10 +84,10 @@ def _identity(transition: Transition) -> tuple[OrderKey, str]:
     return transition.at, transition.after.type if transition.after else ""
 
 
-def _announce(subject: Subject, change: Transition, event_id: str) -> Event:
-    """Return the event that tells of a transition."""
+def _announce(subject: Subject, change: Transition, event_id: str, *, instead: bool) -> Event:
+    """Return the event that tells of a transition, or of what it really was `instead` of what had been told."""
     before, after = change.before, change.after
-    if change.late and change.cause in _KNOWLEDGE:
+    if instead or change.cause in LATE_KNOWLEDGE:
         event = "license.corrected"
     elif before is None:
         event = "license.assigned"
@@ -104,11 +106,10 @@ def _announce(subject: Subject, change: Transition, event_id: str) -> Event:
         details={
             "calls": subject.calls,
             "name": subject.name,
-            "from": before and before.type,
-            "from_holder": before and before.holder,
+            **_before_members(before),
             **_license_members(after),
             "rule": change.rule,
-            "cause": change.cause,
+            "cause": Cause.CORRECTION if instead else change.cause,
             "user": change.user,
             "late": change.late,
             "reason": change.reason,
@@ -116,23 +117,30 @@ def _announce(subject: Subject, change: Transition, event_id: str) -> Event:
     )
 
 
-def _correction(subject: Subject, now: list[Transition], at: OrderKey, event_id: str) -> Event:
-    """Return the event for a timeline that lost transitions and got none instead."""
+def _correction(subject: Subject, now: list[Transition], gone: Transition, event_id: str) -> Event:
+    """Return the event for a timeline that lost transitions, the last of which is given, and got none instead."""
     standing = now[-1].after if now else None
     return Event(
         event="license.corrected",
         event_id=event_id,
-        record_time=at.time,
+        record_time=gone.at.time,
         meeting=subject.meeting,
+        leg=gone.leg,
         details={
             "calls": subject.calls,
             "name": subject.name,
+            **_before_members(gone.after),
             **_license_members(standing),
+            "rule": standing and standing.rule,
             "cause": Cause.CORRECTION,
             "late": True,
             "reason": "a later record showed that what had been decided did not happen",
         },
     )
+
+
+def _before_members(before: License | None) -> dict[str, Any]:
+    return {"from": before and before.type, "from_holder": before and before.holder}
 
 
 def _license_members(after: License | None) -> dict[str, Any]:

@@ -11,16 +11,30 @@ code, so they cannot disagree.
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
-from cdr_service.domain.identity import NOBODY, Identity
-from cdr_service.domain.licensing import PERSONAL, POLICIES, License, Member, Policy, Situation
+from cdr_service.domain.causes import Scene, cause_of, was_learned_late
+from cdr_service.domain.headcount import Headcount
+from cdr_service.domain.identity import Identity
+from cdr_service.domain.licensing import (
+    PERSONAL,
+    POLICIES,
+    SHARED,
+    License,
+    Member,
+    Policy,
+    Situation,
+    decide,
+    in_force,
+    no_payer,
+)
+from cdr_service.domain.options import Options
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.slots import Claim
+from cdr_service.domain.spaces import Circumstances
 from cdr_service.domain.timeline import (
-    CallCount,
     Candidate,
     Cause,
     Kind,
@@ -30,17 +44,7 @@ from cdr_service.domain.timeline import (
     Transition,
     slot_freed,
 )
-
-_CAUSES: Final = {
-    Kind.OWNER_KNOWN: Cause.DIRECTORY_CHANGED,
-    Kind.IDENTIFIED: Cause.DIRECTORY_CHANGED,
-    Kind.JOINED: Cause.MEMBER_JOINED,
-    Kind.RECORDING_STARTED: Cause.RECORDING_STARTED,
-    Kind.RECORDING_STOPPED: Cause.RECORDING_STOPPED,
-    Kind.STREAMING_STARTED: Cause.RECORDING_STARTED,
-    Kind.STREAMING_STOPPED: Cause.RECORDING_STOPPED,
-    Kind.SLOT_FREED: Cause.SLOT_FREED,
-}
+from cdr_service.domain.weights import shape_of
 
 
 class SlotsView(Protocol):
@@ -52,34 +56,13 @@ class SlotsView(Protocol):
 
 
 class Setting(NamedTuple):
-    """What is fixed for a whole fold."""
+    """What a fold starts from besides the timeline."""
 
     call_type: str | None = None
-    owner: Identity = NOBODY
-    """The owner as known when the meeting became known; later knowledge is an occurrence."""
-    join_sticky: bool = True
+    known: Circumstances = Circumstances()
+    """What is known beside the records; later knowledge is an occurrence."""
+    options: Options = Options()
     policies: Mapping[str, Policy] = POLICIES
-
-
-class NeedsWholeMeeting(Exception):  # noqa: N818 - a question to the caller, not an error
-    """The decision needs everybody who is in, so the meeting has to be folded as a whole."""
-
-
-class _Person:
-    """Somebody who is in; only a fold of the whole meeting knows them all."""
-
-    def __init__(self, joined: OrderKey) -> None:
-        self.joined = joined
-        self.legs: dict[tuple[str, str], Identity] = {}
-        """By call and leg."""
-
-    def on(self, call: str) -> int:
-        """Return by how many legs the person is on a call."""
-        return sum(call == on for on, _ in self.legs)
-
-    def holder(self) -> str | None:
-        """Return the user if the person is known to hold PMP+."""
-        return next((i.user for i in self.legs.values() if i.holds_license and i.user), None)
 
 
 class Fold:
@@ -87,22 +70,27 @@ class Fold:
 
     def __init__(self, start: Timeline, setting: Setting, slots: SlotsView, *, whole: bool) -> None:
         self._setting = setting
+        self._options = setting.options
         self._slots = slots
-        self._owner = setting.owner
-        self._participants = start.participants
-        self._peak = start.participants_peak
-        self._calls = dict(start.calls)
+        self._count = Headcount(start, whole=whole)
         self._horizon = start.horizon
-        self._people: dict[str, _Person] | None = {} if whole else None
         self._queue: list[Occurrence] = []
         self._standings = {name: start.standings.get(name, Standing()) for name in setting.policies}
         self._undo = start.undo
+        self._now = self._scene(setting.known)
+        self._before = self._now
 
     @property
     def timeline(self) -> Timeline:
         """The result so far."""
         return Timeline(
-            self._horizon, self._participants, self._peak, dict(self._calls), dict(self._standings), self._undo
+            self._horizon,
+            self._count.participants,
+            self._count.peak,
+            dict(self._count.calls),
+            dict(self._standings),
+            self._count.attendance,
+            undo=self._undo,
         )
 
     def run(self, occurrences: Iterable[Occurrence]) -> Timeline:
@@ -113,13 +101,17 @@ class Fold:
             if len(self._queue) == 1 and self._queue[0].kind is Kind.JOINED:
                 self._undo = self.timeline
             record = list(self._next_record())
-            for occurrence in record:
-                self._count(occurrence)
-            self._note_peaks({occurrence.call for occurrence in record})
+            self._count.take(record)
+            learned = [occurrence.circumstances for occurrence in record if occurrence.kind is Kind.LEARNED]
+            self._before, self._now = self._now, self._scene(learned[-1] if learned else self._now.known)
             for occurrence in record:
                 for policy in self._setting.policies.values():
                     self._consider(policy, occurrence)
         return self.timeline
+
+    def _scene(self, known: Circumstances) -> Scene:
+        shape = shape_of(self._setting.call_type, known, self._options)
+        return Scene(known, shape, self._count.attendance.uses_video)
 
     def _next_record(self) -> Iterator[Occurrence]:
         """Take from the queue what the next record causes."""
@@ -128,60 +120,23 @@ class Fold:
         while self._queue and self._queue[0].at == at:
             yield heapq.heappop(self._queue)
 
-    def _count(self, occurrence: Occurrence) -> None:
-        """Keep the books of who is in and what is recorded."""
-        entered = {Kind.JOINED: 1, Kind.LEFT: -1}.get(occurrence.kind, 0)
-        recordings = {Kind.RECORDING_STARTED: 1, Kind.RECORDING_STOPPED: -1}.get(occurrence.kind, 0)
-        streamings = {Kind.STREAMING_STARTED: 1, Kind.STREAMING_STOPPED: -1}.get(occurrence.kind, 0)
-        if not (entered or recordings or streamings):
-            if occurrence.kind is Kind.OWNER_KNOWN:
-                self._owner = occurrence.identity
-            elif occurrence.kind is Kind.IDENTIFIED:
-                person = self._everybody()[occurrence.presence]
-                person.legs[occurrence.call, occurrence.leg] = occurrence.identity
-            return
-        people = self._moved_in_or_out(occurrence) if entered and occurrence.presence else (0, 0)
-        self._participants += people[0]
-        call = self._calls.get(occurrence.call, CallCount())
-        self._calls[occurrence.call] = replace(
-            call,
-            participants=call.participants + people[1],
-            inside=call.inside + entered,
-            recordings=call.recordings + recordings,
-            streamings=call.streamings + streamings,
-            last=max(call.last, occurrence.at),
-        )
+    def _rules(self, policy: Policy) -> Policy:
+        return in_force(policy, self._now.known, self._options)
 
-    def _moved_in_or_out(self, occurrence: Occurrence) -> tuple[int, int]:
-        """Return by how much the number of people changes, in the meeting and on the call.
+    @property
+    def _owner(self) -> Identity:
+        return self._now.known.space.owner
 
-        Somebody who is in by several legs counts once.
-        """
-        change = 1 if occurrence.kind is Kind.JOINED else -1
-        if self._people is None:
-            return change, change
-        person = self._people.setdefault(occurrence.presence, _Person(occurrence.at))
-        before = len(person.legs), person.on(occurrence.call)
-        if change > 0:
-            person.legs[occurrence.call, occurrence.leg] = occurrence.identity
-        else:
-            del person.legs[occurrence.call, occurrence.leg]
-        if not person.legs:
-            del self._people[occurrence.presence]
-        after = len(person.legs), person.on(occurrence.call)
-        return bool(after[0]) - bool(before[0]), bool(after[1]) - bool(before[1])
+    @property
+    def _payable(self) -> bool:
+        """May a PMP+ pay a meeting of this kind?"""
+        return not no_payer(self._now.shape, self._options)
 
-    def _note_peaks(self, calls: Iterable[str]) -> None:
-        self._peak = max(self._peak, self._participants)
-        for id_ in calls:
-            call = self._calls.get(id_)
-            if call is not None and call.participants > call.participants_peak:
-                self._calls[id_] = replace(call, participants_peak=call.participants)
-
-    def _everybody(self) -> dict[str, _Person]:
-        if self._people is None:
-            raise NeedsWholeMeeting
-        return self._people
+    def _pays_as_member(self, policy: Policy, identity: Identity) -> bool:
+        """May the license of somebody who is in pay? Open is whether a member of the space is meant (join_scope)."""
+        if identity.user is None or not (identity.holds_license and self._payable and self._rules(policy).members_pay):
+            return False
+        return self._options.join_scope == "any_participant" or identity.user in (self._now.known.space.members or ())
 
     def _consider(self, policy: Policy, occurrence: Occurrence) -> None:
         """Decide under one policy what the occurrence changes."""
@@ -190,37 +145,47 @@ class Fold:
             return
         if occurrence.kind in (Kind.JOINED, Kind.LEFT) and not occurrence.presence:
             return
-        if self._participants == 0:
+        if not self._count.occupied:
             if standing.license is not None:
                 self._standings[policy.id] = self._released(standing, occurrence)
             return
         paying = standing.license
         if paying is not None and paying.type == PERSONAL:
-            if not self._lost_its_payer(paying, occurrence):
+            if not self._is_open_again(policy, standing, paying, occurrence):
                 return
             standing = self._reopened(policy, standing, at)
-        elif occurrence.kind in (Kind.OWNER_KNOWN, Kind.IDENTIFIED):
+        elif occurrence.kind in (Kind.LEARNED, Kind.IDENTIFIED):
             standing = self._reopened(policy, standing, at)
         else:
             standing = self._with_joined_or_left(policy, standing, occurrence)
         standing = self._with_owner(policy, standing, at)
         self._standings[policy.id] = self._decided(policy, standing, occurrence)
 
-    def _lost_its_payer(self, paying: License, occurrence: Occurrence) -> bool:
+    def _is_open_again(self, policy: Policy, standing: Standing, paying: License, occurrence: Occurrence) -> bool:
         """Return whether a meeting that a PMP+ pays has to be decided anew. It stays, unless a setting says no.
 
         Source: no document says that it reverts; "has joined" reads as sticky (setting join_sticky).
         """
-        holder = paying.holder
-        if occurrence.kind in (Kind.IDENTIFIED, Kind.OWNER_KNOWN):
-            return not self._still_holds(holder)
-        if self._setting.join_sticky or occurrence.kind is not Kind.LEFT or paying.rule != "member-joined":
+        holder, identity = paying.holder, occurrence.identity
+        if occurrence.kind in (Kind.IDENTIFIED, Kind.LEARNED):
+            return self._rules_changed(policy) or not (self._payable and self._still_holds(holder))
+        if occurrence.kind is Kind.JOINED:
+            if not self._options.join_overrides_owner or paying.rule == "member-joined" or identity.user is None:
+                return False
+            claim = Claim(identity.user, occurrence.at)
+            return self._pays_as_member(policy, identity) and self._granted(policy, standing, claim) == claim.wanted
+        if self._options.join_sticky or occurrence.kind is not Kind.LEFT or paying.rule != "member-joined":
             return False
-        return occurrence.identity.user == holder and all(p.holder() != holder for p in self._everybody().values())
+        holders = (person.holder() for person in self._count.everybody.values())
+        return identity.user == holder and all(other is None or other.user != holder for other in holders)
+
+    def _rules_changed(self, policy: Policy) -> bool:
+        """Did what was learned of the server's release change the rule set?"""
+        return in_force(policy, self._before.known, self._options) is not self._rules(policy)
 
     def _still_holds(self, holder: str | None) -> bool:
         """Is nothing known that speaks against the holder's license? Who left keeps what was known."""
-        known = [i for p in self._everybody().values() for i in p.legs.values() if i.user == holder]
+        known = [i for p in self._count.everybody.values() for i in p.legs.values() if i.user == holder]
         if self._owner.user == holder:
             known.append(self._owner)
         return all(identity.holds_license for identity in known)
@@ -241,30 +206,32 @@ class Fold:
     def _reopened(self, policy: Policy, standing: Standing, at: OrderKey) -> Standing:
         """Return the standing with everybody who is in looked at anew; who waits keeps the place in the queue."""
         waiting = {c.user: c.claim for c in standing.candidates}
-        wanted: dict[str, tuple[tuple[str, ...], OrderKey]] = {}
-        if self._owner.holds_license and self._owner.user in waiting:
-            wanted[self._owner.user] = (), at
-        for person in self._everybody().values() if policy.members_pay and not self._is_gateway(policy) else ():
-            user = person.holder()
-            if user is not None:
-                legs, joined = wanted.get(user) or ((), person.joined)
-                legs += tuple(leg for (_, leg), identity in person.legs.items() if identity.user == user)
-                wanted[user] = legs, min(joined, person.joined)
+        wanted: dict[str, Candidate] = {}
+        if self._payable and self._owner.holds_license and self._owner.user in waiting:
+            wanted[self._owner.user] = Candidate(self._owner.user, (), at, waiting[self._owner.user])
+        for person in self._count.everybody.values():
+            holder = person.holder()
+            if holder is None or holder.user is None or not self._pays_as_member(policy, holder):
+                continue
+            known = wanted.get(holder.user) or Candidate(holder.user, (), person.joined, Claim(holder.user, at))
+            legs = tuple(leg for (_, leg), identity in person.legs.items() if identity.user == holder.user)
+            joined = person.joined if known.is_owner else min(known.joined, person.joined)
+            wanted[holder.user] = replace(known, legs=(*known.legs, *legs), joined=joined, sure=holder.sure)
         gone = tuple(c for c in standing.candidates if c.user not in wanted)
         standing = _without_claims(replace(standing, candidates=gone), at)
         candidates: list[Candidate] = []
-        for user, (legs, joined) in sorted(wanted.items(), key=lambda one: (not one[1][0], one[1][1], one[0])):
-            claim = waiting.get(user)
+        for candidate in sorted(wanted.values(), key=lambda c: (c.is_owner, c.joined, c.user)):
+            claim = waiting.get(candidate.user)
             if claim is None and not any(c.claim.granted for c in candidates):
-                claim = self._claim(policy, standing, user, at)
+                claim = self._claim(policy, standing, candidate.user, at)
             if claim is not None:
-                candidates.append(Candidate(user, legs, joined, claim))
+                candidates.append(replace(candidate, claim=claim))
         return replace(standing, candidates=tuple(candidates))
 
     def _with_owner(self, policy: Policy, standing: Standing, at: OrderKey) -> Standing:
         """Add the owner to those who could pay, where no member can."""
         owner = self._owner
-        if owner.user is None or not owner.holds_license or self._is_gateway(policy):
+        if owner.user is None or not owner.holds_license or not self._payable:
             return standing
         if any(c.claim.granted or c.user == owner.user for c in standing.candidates):
             return standing
@@ -273,63 +240,91 @@ class Fold:
 
     def _with_joined_or_left(self, policy: Policy, standing: Standing, occurrence: Occurrence) -> Standing:
         """Return the standing of an unpaid meeting after somebody joined or left, or a slot became free."""
-        user, at = occurrence.identity.user, occurrence.at
+        identity, at = occurrence.identity, occurrence.at
         if occurrence.kind is Kind.SLOT_FREED:
             candidates = tuple(
                 replace(c, claim=replace(c.claim, granted=at))
-                if c.user == user and self._granted(policy, standing, c.claim) == at
+                if c.user == identity.user and self._granted(policy, standing, c.claim) == at
                 else c
                 for c in standing.candidates
             )
             return replace(standing, candidates=candidates)
-        if not policy.members_pay or not occurrence.identity.holds_license or user is None or not occurrence.presence:
+        if identity.user is None or not occurrence.presence or not self._pays_as_member(policy, identity):
             return standing
-        known = next((c for c in standing.candidates if c.user == user), None)
-        others = tuple(c for c in standing.candidates if c is not known)
-        if occurrence.kind is Kind.JOINED and not self._is_gateway(policy):
-            if known is None:
-                known = Candidate(user, (occurrence.leg,), at, self._claim(policy, standing, user, at))
-            else:
-                joined = at if known.is_owner else known.joined
-                known = Candidate(user, (*known.legs, occurrence.leg), joined, known.claim)
-            return replace(standing, candidates=(*others, known))
-        if occurrence.kind is Kind.LEFT and known is not None and occurrence.leg in known.legs:
-            legs = list(known.legs)
-            legs.remove(occurrence.leg)
-            if legs or (user == self._owner.user and self._owner.holds_license):
-                return replace(standing, candidates=(*others, replace(known, legs=tuple(legs))))
-            ended = replace(known.claim, ended=at)
-            return replace(standing, candidates=others, claims=(*standing.claims, ended))
+        if occurrence.kind is Kind.JOINED:
+            return self._with_member(policy, standing, occurrence, identity.user)
+        if occurrence.kind is Kind.LEFT:
+            return self._without_member(standing, occurrence, identity.user)
         return standing
 
-    def _is_gateway(self, policy: Policy) -> bool:
-        return policy.rules[0].applies(Situation(call_type=self._setting.call_type)) is not None
+    def _with_member(self, policy: Policy, standing: Standing, occurrence: Occurrence, user: str) -> Standing:
+        """Return the standing with somebody who joined among those who could pay."""
+        at = occurrence.at
+        known = next((c for c in standing.candidates if c.user == user), None)
+        others = tuple(c for c in standing.candidates if c is not known)
+        sure = occurrence.identity.sure
+        if known is None:
+            known = Candidate(user, (occurrence.leg,), at, self._claim(policy, standing, user, at), sure)
+        else:
+            joined = at if known.is_owner else known.joined
+            known = Candidate(user, (*known.legs, occurrence.leg), joined, known.claim, sure)
+        return replace(standing, candidates=(*others, known))
+
+    def _without_member(self, standing: Standing, occurrence: Occurrence, user: str) -> Standing:
+        """Return the standing without the leg of somebody who left among those who could pay."""
+        known = next((c for c in standing.candidates if c.user == user), None)
+        if known is None or occurrence.leg not in known.legs:
+            return standing
+        others = tuple(c for c in standing.candidates if c is not known)
+        legs = list(known.legs)
+        legs.remove(occurrence.leg)
+        if legs or (user == self._owner.user and self._owner.holds_license):
+            return replace(standing, candidates=(*others, replace(known, legs=tuple(legs))))
+        ended = replace(known.claim, ended=occurrence.at)
+        return replace(standing, candidates=others, claims=(*standing.claims, ended))
+
+    def _situation(self, standing: Standing, occurrence: Occurrence) -> Situation:
+        served = [c for c in standing.candidates if c.claim.granted is not None]
+        members = sorted((c for c in served if not c.is_owner), key=lambda c: (c.joined, c.user))
+        waiting = sorted(c.user for c in standing.candidates if c.claim.granted is None and not c.is_owner)
+        return Situation(
+            shape=self._now.shape,
+            known=self._now.known,
+            members=tuple(Member(c.user, c.legs[0], c.joined, c.sure) for c in members),
+            waiting=tuple(waiting),
+            owner_can_pay=any(c.user == self._owner.user for c in served),
+            freed=occurrence.identity.user if occurrence.kind is Kind.SLOT_FREED else None,
+            everybody_known=self._count.attendance.unsure == 0,
+            gathering=self._count.gathering,
+            options=self._options,
+        )
 
     def _decided(self, policy: Policy, standing: Standing, occurrence: Occurrence) -> Standing:
         """Return the standing after the rules were asked."""
         at, before = occurrence.at, standing.license
-        served = [c for c in standing.candidates if c.claim.granted is not None]
-        members = sorted((c for c in served if not c.is_owner), key=lambda c: (c.joined, c.user))
-        situation = Situation(
-            call_type=self._setting.call_type,
-            owner=self._owner.user,
-            owner_holds_license=self._owner.holds_license,
-            members=tuple(Member(c.user, c.legs[0], c.joined) for c in members),
-            owner_can_pay=any(c.user == self._owner.user for c in served),
-            recorded=any(count.recordings or count.streamings for count in self._calls.values()),
-        )
-        rule, charge = policy.decide(situation)
-        after = License(charge.type, charge.holder, charge.sixths, rule.id, at, charge.reason)
+        rule, charge = decide(policy, self._situation(standing, occurrence))
         if charge.holder is not None:
-            paying = next(c for c in served if c.user == charge.holder)
+            paying = next(c for c in standing.candidates if c.user == charge.holder and c.claim.granted)
             ended = [replace(c.claim, ended=at) for c in standing.candidates if c is not paying]
             standing = replace(standing, candidates=(), claims=(*standing.claims, *ended, paying.claim))
+        sixths = charge.sixths
+        if before is not None and self._keeps_its_weight(before, charge.type, occurrence):
+            sixths = max(before.sixths, sixths)
+        after = License(charge.type, charge.holder, sixths, rule.id, at, charge.reason, charge.status)
         if before is not None and after.same_charge(before):
             return replace(standing, license=replace(after, since=before.since))
         leg, user = (occurrence.leg or None), occurrence.identity.user
-        cause = Cause.FIRST_PARTICIPANT if before is None else _cause(occurrence)
+        cause = Cause.FIRST_PARTICIPANT
+        if before is not None:
+            rules_changed = self._rules_changed(policy)
+            cause = cause_of(occurrence, (self._before, self._now), (before, after), rules_changed=rules_changed)
         transition = Transition(at, before, after, cause, rule.id, leg, user, charge.reason)
         return replace(standing, license=after, transitions=(*standing.transitions, transition))
+
+    def _keeps_its_weight(self, before: License, after: str, occurrence: Occurrence) -> bool:
+        """May the weight not fall? Open is whether the server lowers it (setting weight_drops_back)."""
+        shared = before.type == after == SHARED
+        return shared and not (self._options.weight_drops_back or was_learned_late(occurrence))
 
     def _released(self, standing: Standing, occurrence: Occurrence) -> Standing:
         """Return the standing of a meeting that nobody is in any more."""
@@ -351,9 +346,3 @@ def _without_claims(standing: Standing, at: OrderKey) -> Standing:
     claims = (claim if claim.ended else replace(claim, ended=at) for claim in standing.all_claims)
     told = tuple(claim for claim in claims if claim.granted is None or claim.granted != claim.ended)
     return replace(standing, candidates=(), claims=told)
-
-
-def _cause(occurrence: Occurrence) -> Cause:
-    if occurrence.kind is Kind.LEFT:
-        return Cause.CALL_ENDED if occurrence.call_ended else Cause.MEMBER_LEFT
-    return _CAUSES[occurrence.kind]

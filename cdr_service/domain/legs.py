@@ -9,6 +9,7 @@ that never was told connected is judged at its end, so that a call-out nobody an
 lobby means out. A callLegUpdate without `state` changes nothing: it is normal on the way out (`docs/cdr.md`).
 """
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Final
 
@@ -16,6 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cdr_service.domain.identity import NOBODY, Identity
+from cdr_service.domain.options import LINK_SUB_TYPES
 from cdr_service.domain.records import CallLegEnd, CallLegStart, CallLegUpdate, OrderKey
 
 UNANSWERED: Final = frozenset(
@@ -41,9 +43,6 @@ UNANSWERED: Final = frozenset(
 
 MOVED: Final = "callMoved"
 """Reason of a leg that was moved away; its successor names it in movedCallLeg."""
-
-LINK_SUB_TYPES: Final = ("distributionlink", "lyncdistribution")
-"""subTypes, in lower case, of legs that link two Call Bridges (Cisco API reference, callLeg subtype)."""
 
 
 class Seen(StrEnum):
@@ -104,6 +103,21 @@ class Ending(Struct, frozen=True, array_like=True):
     video: bool | None = None
     presentation: bool | None = None
 
+    @property
+    def uses_video(self) -> bool | None:
+        """Did the leg use video, or share content? None where nothing is said of media.
+
+        Whether content alone makes a call a video call is open; it is taken as one (`docs/licensing.md`).
+        """
+        return None if self.audio is None else bool(self.video or self.presentation)
+
+
+class VideoSeen(Struct, frozen=True, array_like=True):
+    """What the Meeting Server said of a leg's video, from a moment on."""
+
+    since: OrderKey
+    video: bool
+
 
 class Observed(Struct, frozen=True, array_like=True):
     """Who the leg belongs to, as the directory told from a moment on."""
@@ -138,12 +152,14 @@ class Leg(Struct, frozen=True, array_like=True):
     """Who it belongs to, by the directory as it was when the leg became known."""
     observed: tuple[Observed, ...] = ()
     """Later changes of the directory that concern this leg, from when they were noticed."""
+    link: bool = False
+    """Does it link two Call Bridges?"""
+    video_seen: tuple[VideoSeen, ...] = ()
 
     @property
     def counted(self) -> bool:
         """Does it count as a participant? Recorders, streamers and links between bridges do not."""
-        link = self.sub_type is not None and self.sub_type.lower() in LINK_SUB_TYPES
-        return not (self.recorder or self.streamer or link)
+        return not (self.recorder or self.streamer or self.link)
 
     @property
     def alone(self) -> bool:
@@ -218,8 +234,13 @@ class Leg(Struct, frozen=True, array_like=True):
         return first.at.time
 
 
-def observe_start(leg: Leg, record: CallLegStart, at: OrderKey) -> Leg:
-    """Return the leg with what its callLegStart says."""
+def observe_start(
+    leg: Leg, record: CallLegStart, at: OrderKey, link_sub_types: Collection[str] = LINK_SUB_TYPES
+) -> Leg:
+    """Return the leg with what its callLegStart says; `link_sub_types` mark a link between two Call Bridges.
+
+    A recordingStart may have told before that it is the recorder's leg.
+    """
     seen = Seen.STARTED_IN_IVR if record.ivr else Seen.STARTED
     return replace(
         _with(leg, Observation(at, seen, record.call)),
@@ -233,8 +254,9 @@ def observe_start(leg: Leg, record: CallLegStart, at: OrderKey) -> Leg:
         group=record.group_id,
         cdr_tag=record.cdr_tag,
         guest=record.guest,
-        recorder=bool(record.recording),
-        streamer=bool(record.streaming),
+        recorder=leg.recorder or bool(record.recording),
+        streamer=leg.streamer or bool(record.streaming),
+        link=(record.sub_type or "").lower() in {sub_type.lower() for sub_type in link_sub_types},
         moved_from=record.moved_from,
     )
 
@@ -315,6 +337,39 @@ def stays(leg: Leg) -> tuple[Stay, ...]:
     if not found and call is not None:
         found.extend(_judged_at_end(leg, call))
     return tuple(found)
+
+
+def arrivals(leg: Leg) -> tuple[Stay, ...]:
+    """Return when the leg was on which call, also while it waited in the lobby or an IVR.
+
+    A leg that the server calls out to arrives when it is connected.
+    """
+    found: list[Stay] = []
+    here: Stay | None = None
+    for observation in leg.observations:
+        moved = observation.call is not None and here is not None and observation.call != here.call
+        if here is not None and (moved or observation.seen is Seen.ENDED):
+            found.append(replace(here, left=observation.at))
+            here = None
+        if observation.seen is Seen.ENDED:
+            break
+        reached = leg.direction != "outgoing" or observation.seen is Seen.CONNECTED or bool(found)
+        if here is None and observation.call is not None and reached:
+            here = Stay(observation.call, observation.at)
+    return (*found, here) if here is not None else tuple(found)
+
+
+def video_at(leg: Leg, at: OrderKey, *, hindsight: bool) -> bool | None:
+    """Return whether the leg used video then; None where nobody can tell.
+
+    What its callLegEnd says counts only in `hindsight`, for the whole of the leg: that it used no video stands, that
+    it used some is what is known where the Meeting Server was not asked.
+    """
+    told = leg.ending.uses_video if hindsight and leg.ending else None
+    if told is False:
+        return False
+    seen = [seen.video for seen in leg.video_seen if seen.since <= at]
+    return seen[-1] if seen else told
 
 
 def _judged_at_end(leg: Leg, call: str) -> tuple[Stay, ...]:

@@ -11,8 +11,9 @@ from typing import Final, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
-from cdr_service.domain.bookkeeping import Bookkeeper, evidence
+from cdr_service.domain.bookkeeping import Bookkeeper
 from cdr_service.domain.calls import Call, Meeting, Recording
+from cdr_service.domain.knowledge import evidence
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.slots import KEPT_MILLISECONDS, Ledger
@@ -146,7 +147,7 @@ def _with_what_no_record_tells(kept: Facts, derived: Facts, *, known_anew: bool)
         calls = tuple(dict.fromkeys([*(call for call in old.calls if call in new.calls), *new.calls]))
         if known_anew:
             return replace(new, calls=calls)
-        return replace(new, calls=calls, owner=old.owner, owner_observed=old.owner_observed)
+        return replace(new, calls=calls, known=old.known, learned=old.learned)
 
     return Facts(
         _each(call, derived.calls), _each(leg, derived.legs), derived.recordings, _each(meeting, derived.meetings)

@@ -6,31 +6,21 @@ were wanted earlier.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from cdr_service.domain import slots
-from cdr_service.domain.calls import Call, Meeting, meeting_occurrences
+from cdr_service.domain.calls import Call, Meeting, Viewpoint, meeting_occurrences
 from cdr_service.domain.events import Event, Subject, timeline_changes
-from cdr_service.domain.fold import Fold, NeedsWholeMeeting, Setting
-from cdr_service.domain.licensing import POLICIES, Policy
+from cdr_service.domain.fold import Fold, Setting
+from cdr_service.domain.headcount import NeedsWholeMeeting
+from cdr_service.domain.licensing import policies_of
+from cdr_service.domain.options import Options
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.slots import Claim
 from cdr_service.domain.timeline import Occurrence, Standing, Timeline, Transition, slot_freed
 from cdr_service.domain.workspace import Workspace
-
-
-class Options(NamedTuple):
-    """What a deployment is set to; see the settings of the same names."""
-
-    policy: str = "join"
-    """The policy that decides; the others are computed and shown."""
-    join_sticky: bool = True
-    pmp_calls_per_user: int = 2
-    spill_back: bool = True
-    policies: Mapping[str, Policy] = POLICIES
 
 
 class _Pending(Struct):
@@ -47,6 +37,7 @@ class Settling:
     def __init__(self, workspace: Workspace, options: Options, event_ids: Iterator[str]) -> None:
         self._workspace = workspace
         self._options = options
+        self._policies = policies_of(options)
         self._new_id = event_ids
         self._pending: dict[str, _Pending] = {}
         self._before: dict[str, Timeline] = {}
@@ -107,14 +98,18 @@ class Settling:
         before = meeting.timeline
         self._before.setdefault(meeting.id, before)
         calls = {c.id: c for c in map(self._workspace.call, meeting.calls) if c is not None}
-        setting = Setting(meeting.call_type, meeting.owner, self._options.join_sticky, self._options.policies)
-        view = _Slots(self._workspace, self._options, meeting.id)
-        after = self._folded_on(meeting, pending, calls, setting._replace(owner=meeting.owner_now), view)
+        setting = Setting(meeting.call_type, meeting.known, self._options, self._policies)
+        slots_view = _Slots(self._workspace, self._options, meeting.id)
+        hindsight = meeting.media_told and all(call.end is not None for call in calls.values())
+        after = None
+        if not (hindsight or before.hindsight):
+            after = self._folded_on(meeting, pending, calls, setting._replace(known=meeting.known_now), slots_view)
         if after is None:
             legs = self._workspace.legs_of(calls)
             recordings = [self._workspace.recording(r) for c in calls.values() for r in c.recordings]
-            occurrences = meeting_occurrences(meeting, calls, legs, [r for r in recordings if r is not None])
-            after = Fold(Timeline(), setting, view, whole=True).run(occurrences)
+            view = Viewpoint(hindsight=hindsight, arrivals=self._options.claim_at == "first_leg")
+            occurrences = meeting_occurrences(meeting, calls, legs, [r for r in recordings if r is not None], view)
+            after = replace(Fold(Timeline(), setting, slots_view, whole=True).run(occurrences), hindsight=hindsight)
         self._workspace.put(replace(meeting, timeline=after), "meeting", meeting.id)
         return before, after
 
@@ -141,7 +136,7 @@ class Settling:
 
     def _settle_slots(self, meeting: str, before: Timeline, after: Timeline) -> None:
         """Put the meeting's claims into the ledgers of their holders, and serve who waits there."""
-        for policy in self._options.policies:
+        for policy in self._policies:
             was, now = (_by_holder(t.standings.get(policy, Standing())) for t in (before, after))
             for holder in sorted({*was, *now}):
                 if was.get(holder) == now.get(holder):

@@ -8,7 +8,7 @@ from msgspec.structs import asdict
 from cdr_service.domain import legs, usage
 from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.legs import Leg, LegState, Stay
-from cdr_service.domain.licensing import SIXTHS, License
+from cdr_service.domain.licensing import License
 from cdr_service.domain.timeline import CallCount, Standing, Transition
 from cdr_service.domain.views import (
     CallSummary,
@@ -28,6 +28,7 @@ from cdr_service.domain.views import (
     UsageView,
     rfc3339,
 )
+from cdr_service.domain.weights import SIXTHS
 
 _NOWHERE: Final = Standing()
 
@@ -71,7 +72,7 @@ def call_summary(scope: Scope, known: Known) -> CallSummary:
         call_type=call.call_type,
         cospace=call.cospace,
         owner_name=call.owner_name,
-        owner=meeting.owner_now.user,
+        owner=meeting.owner.user,
         tenant=call.tenant,
         cdr_tag=call.cdr_tag,
         state="ended" if call.end else "active",
@@ -113,7 +114,7 @@ def meeting_view(scope: Scope, meeting: Meeting, calls: Iterable[Known]) -> Meet
         name=_first(known.call.name for known in calls),
         call_type=meeting.call_type,
         cospace=_first(known.call.cospace for known in calls),
-        owner=meeting.owner_now.user,
+        owner=meeting.owner.user,
         tenant=_first(known.call.tenant for known in calls),
         state="active" if live else "ended",
         started_at=rfc3339(calls[0].call.began) if calls else None,

@@ -43,3 +43,9 @@ class Learned(Struct, frozen=True, array_like=True):
 
     since: OrderKey
     known: Circumstances
+
+
+class Server(Struct, frozen=True, array_like=True):
+    """What the Meeting Server of a deployment says of itself."""
+
+    release: Release | None = None

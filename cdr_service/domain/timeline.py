@@ -10,20 +10,24 @@ from cdr_service.domain.identity import NOBODY, Identity
 from cdr_service.domain.licensing import License
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.slots import Claim
+from cdr_service.domain.spaces import Circumstances
 
 
 class Kind(StrEnum):
     """What can happen in a meeting. The values order what one record causes at once: who moves joins, then leaves."""
 
-    OWNER_KNOWN = "1 owner known"
-    IDENTIFIED = "2 identified"
-    JOINED = "3 joined"
-    LEFT = "4 left"
-    RECORDING_STARTED = "5 recording started"
-    RECORDING_STOPPED = "6 recording stopped"
-    STREAMING_STARTED = "7 streaming started"
-    STREAMING_STOPPED = "8 streaming stopped"
-    SLOT_FREED = "9 slot freed"
+    LEARNED = "a circumstances learned"
+    IDENTIFIED = "b identified"
+    JOINED = "c joined"
+    ARRIVED = "d arrived"
+    LEFT = "e left"
+    DEPARTED = "f departed"
+    RECORDING_STARTED = "g recording started"
+    RECORDING_STOPPED = "h recording stopped"
+    STREAMING_STARTED = "i streaming started"
+    STREAMING_STOPPED = "j streaming stopped"
+    VIDEO_SEEN = "k video seen"
+    SLOT_FREED = "l slot freed"
 
 
 class Occurrence(NamedTuple):
@@ -40,6 +44,12 @@ class Occurrence(NamedTuple):
     identity: Identity = NOBODY
     call_ended: bool = False
     """It left or stopped because its call ended."""
+    video: bool | None = None
+    """Does the leg use video then? None where nobody can tell. Of one that leaves: as it was until then."""
+    video_before: bool | None = None
+    """Of a leg whose video was seen: as it was known before."""
+    circumstances: Circumstances = Circumstances()
+    """What was learned."""
 
 
 class Cause(StrEnum):
@@ -93,6 +103,8 @@ class Candidate(Struct, frozen=True, array_like=True):
     """The legs by which the holder is in; empty for an owner, who need not be."""
     joined: OrderKey
     claim: Claim
+    sure: bool = False
+    """Does the Meeting Server itself say that it is the holder?"""
 
     @property
     def is_owner(self) -> bool:
@@ -127,11 +139,29 @@ class CallCount(Struct, frozen=True, array_like=True):
     streamings: int = 0
     last: OrderKey = OrderKey(0, "", 0)
     """The last occurrence on it."""
+    present: int = 0
+    """Legs that are on it, in the lobby or an IVR too; counted only where a license is claimed at the first leg."""
 
     @property
     def open(self) -> bool:
         """Is anything going on that the end of the call would end?"""
-        return bool(self.inside or self.recordings or self.streamings)
+        return bool(self.inside or self.recordings or self.streamings or self.present)
+
+
+class Attendance(Struct, frozen=True, array_like=True):
+    """How many are in a meeting now, by what its license depends on."""
+
+    video: int = 0
+    """Participants' legs that use video."""
+    audio_only: int = 0
+    """Participants' legs that use none."""
+    unsure: int = 0
+    """Participants' legs of whom the Meeting Server itself does not say whose they are."""
+
+    @property
+    def uses_video(self) -> bool | None:
+        """Does anybody use video? None where that is known of nobody; who is not known yet goes with the others."""
+        return True if self.video else False if self.audio_only else None
 
 
 class Timeline(Struct, frozen=True, array_like=True):
@@ -143,6 +173,9 @@ class Timeline(Struct, frozen=True, array_like=True):
     participants_peak: int = 0
     calls: dict[str, CallCount] = {}
     standings: dict[str, Standing] = {}
+    attendance: Attendance = Attendance()
+    hindsight: bool = False
+    """Was it decided when the meeting was over, by what the ends of its legs told of their media?"""
     undo: "Timeline | None" = None
     """How it was before the last record, if all that this one told is that a leg came in: whoever is in from the start
     of the leg on is often found in the lobby by the next record."""

@@ -79,7 +79,7 @@ def _forget_ledgers(workspace: Workspace, meeting: Meeting, legs: Iterable[Leg])
     These are the holders whose license the meeting wanted, and those of whom that turned out not to be so.
     """
     standings = meeting.timeline.standings
-    known = [meeting.owner, *(observed.identity for observed in meeting.owner_observed)]
+    known = meeting.owners
     known += [identity for leg in legs for identity in (leg.identity, *(one.identity for one in leg.observed))]
     holders = {identity.user for identity in known if identity.user and identity.holds_license}
     holders |= {claim.holder for standing in standings.values() for claim in standing.all_claims}

@@ -13,13 +13,14 @@ from cdr_service.domain.directory import Directory
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.sessions import Bridge, Session
 from cdr_service.domain.slots import Ledger
+from cdr_service.domain.spaces import Server
 
 Key = tuple[str, ...]
 """The name of a stored thing: its kind, then its id."""
 
-Thing = Call | Leg | Meeting | Recording | Ledger | Session | Bridge | Directory
+Thing = Call | Leg | Meeting | Recording | Ledger | Session | Bridge | Directory | Server
 
-T = TypeVar("T", Call, Leg, Meeting, Recording, Ledger, Session, Bridge, Directory)
+T = TypeVar("T", Call, Leg, Meeting, Recording, Ledger, Session, Bridge, Directory, Server)
 
 KINDS: Mapping[str, type[Thing]] = {
     "call": Call,
@@ -29,11 +30,15 @@ KINDS: Mapping[str, type[Thing]] = {
     "slots": Ledger,
     "session": Session,
     "bridge": Bridge,
+    "server": Server,
 }
 """What is stored, by the first part of its key. The rest: an id; for slots, the policy and the holder."""
 
 DIRECTORY: Final[Key] = ("directory",)
 """The directory by which all processes decide."""
+
+SERVER: Final[Key] = ("server",)
+"""What the Meeting Server says of itself."""
 
 LEGS_OF: Final = "legs"
 """The kind of the index that names every leg that was ever on a call."""
@@ -43,6 +48,7 @@ OPEN_IN: Final = "open"
 
 
 _NO_DIRECTORY: Final = Directory([])
+_NO_SERVER: Final = Server()
 
 
 class NeedsLoad(Exception):  # noqa: N818 - a question to the caller, not an error
@@ -110,6 +116,10 @@ class Workspace:
     def directory(self) -> Directory:
         """Return the directory; an empty one where none was ever stored."""
         return self.get(Directory, *DIRECTORY) or _NO_DIRECTORY
+
+    def server(self) -> Server:
+        """Return what the Meeting Server says of itself; nothing where it was never asked."""
+        return self.get(Server, *SERVER) or _NO_SERVER
 
     def call(self, call: str) -> Call | None:
         """Return a call by its id."""

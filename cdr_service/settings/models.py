@@ -72,10 +72,6 @@ class LicensingSettings(_Model):
         description="Who counts as a member that joined; open is whether that is anyone in the call or only a member "
         "of the space.",
     )
-    join_payer_choice: Literal["first_joined"] = Field(
-        default="first_joined",
-        description="Whose PMP+ pays when several holders have joined; open is which one the server takes.",
-    )
     join_overrides_owner: bool = Field(
         default=False,
         description="Whether a holder who joins takes over from an owner who already pays; open is whether the charge "

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from cdr_service.domain.commit import Document, read
 from cdr_service.domain.licensing import POLICIES, Charge, Situation
+from cdr_service.domain.options import Options
 from cdr_service.domain.records import RejectedRecord
-from cdr_service.domain.settling import Options
 from cdr_service.letters import Retried, try_again
 from cdr_service.service import Deployment, Intake
 from cdr_service.store.connection import Connection, connect

@@ -12,9 +12,9 @@ import pytest
 from cdr_service.domain.commit import Commit, Document, read
 from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.filters import CallFilters, SwitchFilters
+from cdr_service.domain.options import Options
 from cdr_service.domain.pages import Page
 from cdr_service.domain.reception import Received
-from cdr_service.domain.settling import Options
 from cdr_service.errors import BadRequest, NotFound, StoreUnavailable
 from cdr_service.queries import Queried, Queries
 from cdr_service.service import Deployment, Intake

@@ -19,7 +19,7 @@ from cdr_service.domain.bookkeeping import Bookkeeper
 from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.commit import Commit, Snapshot, read
 from cdr_service.domain.directory import Directory, User
-from cdr_service.domain.settling import Options
+from cdr_service.domain.options import Options
 from cdr_service.domain.upkeep import close_stale, forget_call
 from cdr_service.domain.workspace import KINDS, Key, Workspace
 from cdr_service.rebuild import Rebuild, Report

@@ -11,10 +11,10 @@ from cdr_service.domain.directory import Directory
 from cdr_service.domain.documents import parse
 from cdr_service.domain.events import Event
 from cdr_service.domain.legs import Leg
+from cdr_service.domain.options import Options
 from cdr_service.domain.reception import Received, Reception
 from cdr_service.domain.records import OrderKey, Record, RejectedRecord
 from cdr_service.domain.sessions import Bridge, Session
-from cdr_service.domain.settling import Options
 from cdr_service.domain.slots import Ledger
 from cdr_service.domain.usage import contribution
 from cdr_service.domain.workspace import LEGS_OF, OPEN_IN, Key, NeedsLoad, Workspace

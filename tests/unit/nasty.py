@@ -9,13 +9,14 @@ from msgspec.structs import asdict
 
 from cdr_service.domain.bookkeeping import Source
 from cdr_service.domain.directory import Directory, User
-from cdr_service.domain.licensing import POLICIES
+from cdr_service.domain.options import Options
 from cdr_service.domain.records import (
     CallEnd,
     CallLegEnd,
     CallLegStart,
     CallLegUpdate,
     CallStart,
+    Media,
     OrderKey,
     Record,
     RecordingEnd,
@@ -23,7 +24,6 @@ from cdr_service.domain.records import (
     StreamingEnd,
     StreamingStart,
 )
-from cdr_service.domain.settling import Options
 from tests.unit.books import Parcel
 
 T = TypeVar("T")
@@ -268,16 +268,19 @@ class _Walk(_Choices):
             reason=reason,
             duration_seconds=duration,
             activated_duration=activated,
+            **self.pick(({}, AUDIO, AUDIO, VIDEO)),
         )
 
     def recording(self, writer: int) -> None:
         streaming, id_ = self.pick((False, True)), self.id("recording")
         self.recordings.append((writer, id_, streaming))
         kind, field = (StreamingStart, "streaming") if streaming else (RecordingStart, "recording")
-        self.write(writer, kind, **{field: id_, "call": self.some_call(writer)})
+        leg = self.pick([None, None, *(leg.id for leg in self.open)])
+        self.write(writer, kind, **{field: id_, "call": self.some_call(writer), "leg": leg})
 
 
-TYPES: Final = ("coSpace", "coSpace", "coSpace", "adHoc", "forwarding")
+TYPES: Final = ("coSpace", "coSpace", "coSpace", "adHoc", "forwarding", "lyncConferencing")
+AUDIO, VIDEO = {"rx_audio": Media(codec="opus")}, {"rx_audio": Media(codec="opus"), "rx_video": Media(codec="h264")}
 ROLES: Final = (*(None,) * 14, "recording", "streaming", "link", "lync", "lync", "moved", "moved")
 ACTS: Final = (
     *("leg",) * 12,
@@ -363,12 +366,23 @@ def contentions(draw: st.DrawFn, *, all_end: bool | None = None) -> list[Sent]:
 
 options: Final = st.builds(
     Options,
-    policy=st.sampled_from(("join", "owner")),
+    policy=st.sampled_from(("join", "owner", "auto")),
+    policy_if_release_unknown=st.sampled_from(("join", "owner")),
     join_sticky=st.sampled_from((True, True, False)),
+    join_scope=st.sampled_from(("any_participant", "any_participant", "space_member")),
+    join_overrides_owner=st.booleans(),
+    claim_at=st.sampled_from(("activated", "activated", "first_leg")),
     pmp_calls_per_user=st.sampled_from((1, 2)),
     spill_back=st.booleans(),
-    policies=st.just(POLICIES),
+    owner_change_applies=st.sampled_from(("now", "next_call")),
+    weight_when_media_unknown=st.sampled_from(("full", "sixth")),
+    temporary_space_is_permanent=st.booleans(),
+    recording_lifts_audio_only=st.booleans(),
+    weight_drops_back=st.sampled_from((True, True, False)),
+    lync_mode_if_unknown=st.sampled_from(("gateway", "dualHomeCluster", "dualHomeCallBridge")),
+    gateway_has_payer=st.booleans(),
 )
+"""Every choice but those that only compare a release."""
 
 Batches = list[list[Parcel]]
 

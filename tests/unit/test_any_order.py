@@ -16,8 +16,9 @@ from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.documents import parse
 from cdr_service.domain.events import Event
 from cdr_service.domain.legs import Leg
+from cdr_service.domain.licensing import policies_of
+from cdr_service.domain.options import Options
 from cdr_service.domain.records import CallEnd, CallLegEnd, CallLegStart, CallLegUpdate, CallStart, OrderKey
-from cdr_service.domain.settling import Options
 from cdr_service.domain.showing import standing_of
 from cdr_service.domain.timeline import Transition
 from cdr_service.simulator.expected import Presence
@@ -115,7 +116,7 @@ def test_a_license_pays_as_often_as_it_may_and_never_waits(data: st.DataObject, 
     for batch in data.draw(deliveries(sent), label="batches"):
         books.take(*batch)
         assert misjudged_claims(books) == []
-        for policy in chosen.policies:
+        for policy in policies_of(chosen):
             for holder in HOLDERS:
                 assert overpaid(books, policy, holder) == []
                 assert idle_while_wanted(books, policy, holder) == []
@@ -126,7 +127,7 @@ def test_a_license_pays_as_often_as_it_may_and_never_waits(data: st.DataObject, 
 def test_licenses_are_those_of_a_plain_simulation(sent: list[Sent], limit: int, spill_back: bool) -> None:
     """Under contention, each meeting is charged as a simulation says that knows nothing of our code."""
     books = taken_in_order(sent, Options(pmp_calls_per_user=limit, spill_back=spill_back))
-    for policy in books.options.policies:
+    for policy in policies_of(books.options):
         plain = Plain(DIRECTORY, policy, limit, waits=spill_back)
         plain.take(sent)
         for id_, meeting in plain.meetings.items():
@@ -168,7 +169,7 @@ def hear(standing: dict[str, Event], events: list[Event]) -> None:
         for superseded in event.details.get("supersedes", ()):
             del standing[superseded]
         assert event.event_id not in standing
-        if "from" in event.details:
+        if "user" in event.details:  # else it only tells that what had been told did not happen
             standing[event.event_id] = event
 
 
@@ -185,7 +186,7 @@ def _told(meeting: Meeting, transition: Transition) -> tuple[object, ...]:
     before, after = transition.before, transition.after
     return (
         *(meeting.id, transition.at.time, before and before.type, before and before.holder, after and after.type),
-        *(after and after.holder, after and after.weight, transition.rule, transition.cause, transition.leg),
+        *(after and after.holder, after and after.weight, transition.rule, transition.leg),
         *(transition.user, transition.reason, transition.late),
     )
 
@@ -194,7 +195,7 @@ def _heard(event: Event) -> tuple[object, ...]:
     about = event.details
     return (
         *(event.meeting, event.record_time, about["from"], about["from_holder"], about["to"]),
-        *(about["holder"], about["weight"], about["rule"], about["cause"], event.leg),
+        *(about["holder"], about["weight"], about["rule"], event.leg),
         *(about["user"], about["reason"], about["late"]),
     )
 

@@ -12,6 +12,7 @@ from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.events import LATE_MILLISECONDS, Event
 from cdr_service.domain.legs import LegState, state, stays
 from cdr_service.domain.licensing import SHARED
+from cdr_service.domain.options import Options
 from cdr_service.domain.records import (
     CallEnd,
     CallLegEnd,
@@ -25,7 +26,6 @@ from cdr_service.domain.records import (
     StreamingStart,
     UnknownRecord,
 )
-from cdr_service.domain.settling import Options
 from cdr_service.domain.showing import standing_of
 from tests.unit.books import Books, Parcel
 from tests.unit.facts import differences, facts

@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from cdr_service.domain.calls import Meeting
+from cdr_service.domain.identity import Identity
 from cdr_service.domain.licensing import PERSONAL, POLICIES, SHARED, Member, Situation
+from cdr_service.domain.options import Options
 from cdr_service.domain.records import CallEnd, CallLegEnd, CallLegStart, CallStart, OrderKey, RecordingStart
-from cdr_service.domain.settling import Options
 from cdr_service.domain.showing import standing_of
+from cdr_service.domain.spaces import AD_HOC, SCHEDULED, Circumstances, SpaceFacts
+from cdr_service.domain.weights import Gathering, shape_of
 from tests.unit.books import Books, Parcel
 from tests.unit.nasty import DIRECTORY, Sent, Writer, person
 
@@ -21,28 +24,33 @@ def members(*users: str) -> tuple[Member, ...]:
     return tuple(Member(user, f"leg-of-{user}", OrderKey(place, "s", place)) for place, user in enumerate(users))
 
 
-NOBODY_HOLDS = Situation(call_type="coSpace")
+def owned_by(owner: str, *, holds: bool = False, **more: Any) -> Situation:
+    """Return a situation in a space that somebody owns."""
+    return Situation(known=Circumstances(SpaceFacts(Identity(owner, None, holds))), **more)
+
+
+NOBODY_HOLDS = Situation()
 TABLE = [
     # situation, under join: rule and holder, under owner: rule and holder
     (NOBODY_HOLDS, ("shared", None), ("shared", None)),
-    (Situation(owner=BOB), ("shared", None), ("shared", None)),
-    (Situation(owner=ALICE, owner_holds_license=True), ("owner", ALICE), ("owner", ALICE)),
-    (Situation(owner=ALICE, owner_holds_license=True, owner_can_pay=False), ("shared", None), ("shared", None)),
+    (owned_by(BOB), ("shared", None), ("shared", None)),
+    (owned_by(ALICE, holds=True), ("owner", ALICE), ("owner", ALICE)),
+    (owned_by(ALICE, holds=True, owner_can_pay=False), ("shared", None), ("shared", None)),
     (Situation(members=members(CAROL)), ("member-joined", CAROL), ("shared", None)),
     (Situation(members=members(CAROL, ALICE)), ("member-joined", CAROL), ("shared", None)),
     (
-        Situation(owner=ALICE, owner_holds_license=True, members=members(CAROL)),
+        owned_by(ALICE, holds=True, members=members(CAROL)),
         ("member-joined", CAROL),
         ("owner", ALICE),
     ),
-    (Situation(owner=BOB, members=members(CAROL)), ("member-joined", CAROL), ("shared", None)),
+    (owned_by(BOB, members=members(CAROL)), ("member-joined", CAROL), ("shared", None)),
     (
-        Situation(owner=ALICE, owner_holds_license=True, members=members(ALICE)),
+        owned_by(ALICE, holds=True, members=members(ALICE)),
         ("member-joined", ALICE),
         ("owner", ALICE),
     ),
     (
-        Situation(owner=ALICE, owner_holds_license=True, owner_can_pay=False, members=members(CAROL)),
+        owned_by(ALICE, holds=True, owner_can_pay=False, members=members(CAROL)),
         ("member-joined", CAROL),
         ("shared", None),
     ),
@@ -50,17 +58,40 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("situation", "join", "owner"), TABLE)
-@pytest.mark.parametrize("call_type", ["coSpace", "adHoc", None, "aTypeOfTheFuture"])
+@pytest.mark.parametrize("call_type", ["coSpace", None, "aTypeOfTheFuture"])
 @pytest.mark.parametrize("recorded", [False, True])
 def test_who_pays(
     situation: Situation, join: tuple[str, str | None], owner: tuple[str, str | None], call_type: Any, recorded: bool
 ) -> None:
     """The first rule that applies decides; a PMP+ costs the pool nothing, an SMP+ is whole, recorded or not."""
     for policy, (rule_id, holder) in (("join", join), ("owner", owner)):
-        rule, charge = POLICIES[policy].decide(situation._replace(call_type=call_type, recorded=recorded))
+        rule, charge = POLICIES[policy].decide(of_type(situation, call_type, recorded=recorded))
         assert (rule.id, charge.holder) == (rule_id, holder)
         assert (charge.type, charge.sixths) == ((PERSONAL, 0) if holder else (SHARED, 6))
         assert charge.reason
+
+
+@pytest.mark.parametrize(
+    ("call_type", "kind", "rule", "words"),
+    [
+        ("coSpace", None, "owner", "owns the space"),
+        ("adHoc", None, "ad-hoc-initiator", "started the ad hoc conference"),
+        ("coSpace", AD_HOC, "ad-hoc-initiator", "started the ad hoc conference"),
+        ("coSpace", SCHEDULED, "scheduler", "scheduled the meeting"),
+    ],
+)
+def test_the_owner_is_named_by_the_kind_of_meeting(call_type: str, kind: str | None, rule: str, words: str) -> None:
+    """Under `owner` an initiator and a scheduler reach us as the space's owner; the rule says which of them it is."""
+    facts = SpaceFacts(Identity(ALICE, None, holds_license=True), kind=kind)
+    found, charge = POLICIES["owner"].decide(of_type(Situation(known=Circumstances(facts)), call_type))
+    assert (found.id, charge.holder) == (rule, ALICE)
+    assert charge.reason == f"{ALICE}, who {words}, holds PMP+"
+
+
+def of_type(situation: Situation, call_type: str | None, *, recorded: bool = False) -> Situation:
+    """Return the situation in a call of that type."""
+    shape = shape_of(call_type, situation.known, situation.options)
+    return situation._replace(shape=shape, gathering=Gathering(recorded=recorded))
 
 
 @pytest.mark.parametrize(("situation", "_join", "_owner"), TABLE)
@@ -68,7 +99,7 @@ def test_who_pays(
 def test_nobody_pays_a_gateway_call(situation: Situation, _join: object, _owner: object, call_type: str) -> None:
     """It takes a sixth of an SMP+ whoever is in it and under either policy, and a whole one while it is recorded."""
     for policy, recorded in product(POLICIES.values(), (False, True)):
-        rule, charge = policy.decide(situation._replace(call_type=call_type, recorded=recorded))
+        rule, charge = policy.decide(of_type(situation, call_type, recorded=recorded))
         assert (rule.id, charge.type, charge.holder) == ("gateway", SHARED, None)
         assert charge.sixths == (6 if recorded else 1)
 

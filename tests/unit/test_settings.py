@@ -121,7 +121,6 @@ def test_the_license_choices_and_their_defaults_are_those_of_the_reference() -> 
         "policy_if_release_unknown": "join",
         "join_sticky": True,
         "join_scope": "any_participant",
-        "join_payer_choice": "first_joined",
         "join_overrides_owner": False,
         "claim_at": "activated",
         "pmp_calls_per_user": 2,
