@@ -396,13 +396,16 @@ class TestTwoBridges:
         assert [call["id"] for call in calls] == [self.A, self.B]
 
     def check_end(self, run: Flow, both: Json, gone: Json) -> None:
-        """Check what is left when all have gone."""
+        """Check what is left when all have gone: by the ends of its legs nobody used video, so it took a sixth."""
+        sixth = {**SMP, "weight": "1/6"}
+        reason = f"{NOBODY}{self.NO_OWNER}; nobody uses video, so a sixth is taken"
+        first = {**self.first(), "to": sixth, "reason": reason, "late": True}
         last = transition(
-            *(2, self.END, SMP, None, "participant_left"),
+            *(2, self.END, sixth, None, "participant_left"),
             leg=self.LEG_B,
             reason=f"the last participant left (leg {self.LEG_B})",
         )
-        over = {**gone, "transitions": [self.first(), last]}
+        over = {**gone, "transitions": [first, last]}
         reported = {"legs_completed": 1, "legs_max_active": 1, "duration_seconds": 1797}
         assert run.call(self.A) == self.call_a(**over, ended_at=self.END_A, reported=reported)
         assert run.call(self.B) == self.call_b(
