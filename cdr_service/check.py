@@ -4,11 +4,11 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import NamedTuple
 
-from cdr_service.beside import store_url
 from cdr_service.domain.addresses import fold_case, normalize_address
 from cdr_service.domain.directory import Directory
 from cdr_service.errors import EmbeddedServerError, StoreLayoutError, StoreUnavailable
 from cdr_service.holders import HoldersFile
+from cdr_service.repair.beside import store_url
 from cdr_service.settings import DeploymentSettings, Settings, SettingsError
 from cdr_service.settings.models import setting_name
 from cdr_service.store.connection import connect

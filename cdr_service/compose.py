@@ -15,13 +15,13 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-from cdr_service.collection import Collection
 from cdr_service.domain.options import Options
 from cdr_service.ending import end
 from cdr_service.errors import StoreLayoutError, StoreUnavailable
 from cdr_service.holders import HoldersFile
 from cdr_service.metrics import Metrics, TimedStore
-from cdr_service.queries import Queried, Queries
+from cdr_service.reading.collection import Collection
+from cdr_service.reading.queries import Queried, Queries
 from cdr_service.reporting import CountedReceiver, Reporter
 from cdr_service.service import Deployment, Intake
 from cdr_service.settings import DeploymentSettings, Settings

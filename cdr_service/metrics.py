@@ -6,13 +6,13 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from cdr_service.collection import BridgeView
 from cdr_service.domain.commit import Commit, Snapshot
 from cdr_service.domain.licensing import PERSONAL, SHARED
 from cdr_service.domain.reception import Received
 from cdr_service.domain.views import UsageView
 from cdr_service.domain.weights import SIXTHS
 from cdr_service.domain.workspace import Key
+from cdr_service.reading.collection import BridgeView
 from cdr_service.service import Store
 
 KNOWN_TYPES: Final = frozenset(

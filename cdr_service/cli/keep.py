@@ -12,20 +12,20 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress
 
-from cdr_service.beside import Beside, beside
 from cdr_service.check import findings
 from cdr_service.cli.serve import config_option
 from cdr_service.compose import now, options_of
-from cdr_service.derivation import Derivation
 from cdr_service.domain.directory import Directory
 from cdr_service.domain.licensing import POLICIES
 from cdr_service.domain.text import printable
 from cdr_service.holders import HoldersFile
-from cdr_service.letters import Retried, try_again
-from cdr_service.rebuild import Rebuild, Report
+from cdr_service.repair.beside import Beside, beside
+from cdr_service.repair.derivation import Derivation
+from cdr_service.repair.letters import Retried, try_again
+from cdr_service.repair.rebuild import Rebuild, Report
+from cdr_service.repair.watching import Watch
 from cdr_service.settings import Settings, load_settings
 from cdr_service.store.kept import RedisKept
-from cdr_service.watching import Watch
 
 SENTENCES_MAX: Final = 50
 """Differences said to a person; programs get them all."""

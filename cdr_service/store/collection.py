@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Mapping, Sequence
 
-from cdr_service.collection import Letter
+from cdr_service.reading.collection import Letter
 from cdr_service.store.keys import Keys
 from cdr_service.store.reads import RedisReads
 

@@ -4,8 +4,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Final
 
-from cdr_service.derivation import KeptDocument
-from cdr_service.letters import KeptLetter
+from cdr_service.repair.derivation import KeptDocument
+from cdr_service.repair.letters import KeptLetter
 from cdr_service.store.connection import Connection
 from cdr_service.store.keys import Keys, removed_from
 

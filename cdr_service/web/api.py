@@ -6,11 +6,11 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from cdr_service.collection import Collection
 from cdr_service.domain.filters import CallFilters, SwitchFilters
 from cdr_service.domain.pages import Page
 from cdr_service.metrics import Metrics
-from cdr_service.queries import Queries
+from cdr_service.reading.collection import Collection
+from cdr_service.reading.queries import Queries
 from cdr_service.settings import ServiceSettings
 from cdr_service.web.doors import api_door
 from cdr_service.web.health import Health, health_routes

@@ -14,13 +14,13 @@ from cdr_service.domain.commit import Document, read
 from cdr_service.domain.licensing import POLICIES, Charge, Situation
 from cdr_service.domain.options import Options
 from cdr_service.domain.records import RejectedRecord
-from cdr_service.letters import Retried, try_again
+from cdr_service.repair.letters import Retried, try_again
+from cdr_service.repair.watching import Watch
 from cdr_service.service import Deployment, Intake
 from cdr_service.store.connection import Connection, connect
 from cdr_service.store.embedded import embedded_server, running_server
 from cdr_service.store.kept import RedisKept
 from cdr_service.store.redis_store import RedisStore, Written
-from cdr_service.watching import Watch
 from tests.feed import Feed, call_start, join
 from tests.integration.command import Service, run, running
 from tests.integration.servers import eventually

@@ -16,7 +16,7 @@ from cdr_service.domain.options import Options
 from cdr_service.domain.pages import Page
 from cdr_service.domain.reception import Received
 from cdr_service.errors import BadRequest, NotFound, StoreUnavailable
-from cdr_service.queries import Queried, Queries
+from cdr_service.reading.queries import Queried, Queries
 from cdr_service.service import Deployment, Intake
 from cdr_service.store.connection import Connection, connect
 from cdr_service.store.embedded import embedded_server

@@ -14,7 +14,6 @@ import pytest
 import redis
 from msgspec.structs import replace
 
-from cdr_service.derivation import Derivation
 from cdr_service.domain.bookkeeping import Bookkeeper
 from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.commit import Commit, Snapshot, read
@@ -22,7 +21,9 @@ from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.options import Options
 from cdr_service.domain.upkeep import close_stale, forget_call
 from cdr_service.domain.workspace import KINDS, Key, Workspace
-from cdr_service.rebuild import Rebuild, Report
+from cdr_service.repair.derivation import Derivation
+from cdr_service.repair.rebuild import Rebuild, Report
+from cdr_service.repair.watching import Watch
 from cdr_service.service import Deployment, Intake
 from cdr_service.simulator.people import HOLDERS
 from cdr_service.simulator.scenarios import documents, generate
@@ -34,7 +35,6 @@ from cdr_service.store.keys import Keys
 from cdr_service.store.redis_store import RedisStore, Written
 from cdr_service.store.upkeep import Upkeep
 from cdr_service.store.writes import DOCUMENT_BYTES
-from cdr_service.watching import Watch
 from tests.feed import Feed, call_end, call_start, join, leave
 from tests.integration.command import Service, run, running, samples
 from tests.integration.servers import StoreServer, eventually, store_server

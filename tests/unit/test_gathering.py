@@ -7,7 +7,7 @@ from cdr_service.domain.filters import CallFilters, CallMatch
 from cdr_service.domain.pages import Listing, Place
 from cdr_service.domain.showing import Scope
 from cdr_service.domain.workspace import Key
-from cdr_service.gathering import Gathering
+from cdr_service.reading.gathering import Gathering
 from tests.feed import Feed, call_end, call_start, join
 from tests.unit.books import Books
 

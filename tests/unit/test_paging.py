@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdr_service.domain.pages import Cursor, Listing, Page, Place
-from cdr_service.paging import Entry, Walk
+from cdr_service.reading.paging import Entry, Walk
 
 
 class Thing(NamedTuple):

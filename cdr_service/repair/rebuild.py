@@ -17,7 +17,6 @@ from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
-from cdr_service.derivation import Derivation, MemoryStore
 from cdr_service.domain.announcements import rfc3339
 from cdr_service.domain.bookkeeping import Bookkeeper
 from cdr_service.domain.calls import Call, Meeting
@@ -34,8 +33,9 @@ from cdr_service.domain.restating import (
 )
 from cdr_service.domain.slots import Ledger
 from cdr_service.domain.workspace import LEGS_OF, Workspace
+from cdr_service.repair.derivation import Derivation, MemoryStore
+from cdr_service.repair.watching import Watch
 from cdr_service.service import Deployment, Intake, Store, Task
-from cdr_service.watching import Watch
 
 ATTEMPTS: Final = 5
 """A meeting that goes on is tried so often."""

@@ -10,8 +10,8 @@ from cdr_service.domain.options import Options
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.sessions import Session
 from cdr_service.domain.workspace import DIRECTORY, LEGS_OF, OPEN_IN, Key
+from cdr_service.repair.watching import Watch
 from cdr_service.service import Deployment, Intake, Store
-from cdr_service.watching import Watch
 
 DOCUMENTS_AT_ONCE: Final = 50
 

@@ -13,7 +13,7 @@ from cdr_service.domain.sessions import Session
 from cdr_service.domain.showing import Known, Scope, standing_of, switch_view
 from cdr_service.domain.views import SwitchView
 from cdr_service.domain.workspace import KINDS, Key
-from cdr_service.paging import Entry
+from cdr_service.reading.paging import Entry
 
 T = TypeVar("T")
 

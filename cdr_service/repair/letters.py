@@ -13,8 +13,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from cdr_service.domain.commit import Document, read
+from cdr_service.repair.watching import Watch
 from cdr_service.service import Intake
-from cdr_service.watching import Watch
 
 
 class KeptLetter(NamedTuple):

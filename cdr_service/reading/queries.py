@@ -25,8 +25,8 @@ from cdr_service.domain.showing import (
 )
 from cdr_service.domain.views import CallSummary, CallView, LegView, MeetingView, SwitchView, UsageView
 from cdr_service.errors import BadRequest, NotFound
-from cdr_service.gathering import Gathering, Reads
-from cdr_service.paging import Entry, Walk
+from cdr_service.reading.gathering import Gathering, Reads
+from cdr_service.reading.paging import Entry, Walk
 
 LISTINGS: Final = {"active": (Listing.LIVE,), "ended": (Listing.ENDED,), "all": (Listing.LIVE, Listing.ENDED)}
 """Where the calls of a state stand."""
