@@ -19,13 +19,12 @@ from cdr_service.domain.bookkeeping import Bookkeeper
 from cdr_service.domain.commit import Commit, DeadLetter, Document, Snapshot, dead_letter, record_letters
 from cdr_service.domain.events import Event
 from cdr_service.domain.options import Options
-from cdr_service.domain.prefetch import behind, named
+from cdr_service.domain.prefetch import behind
 from cdr_service.domain.reception import Received, Reception
-from cdr_service.domain.records import Batch, Record, RejectedRecord
-from cdr_service.domain.workspace import DIRECTORY, SERVER, Key, NeedsLoad, Workspace
+from cdr_service.domain.workspace import Key, NeedsLoad, Workspace
 from cdr_service.errors import Draining, StoreConflict, StoreUnavailable
+from cdr_service.parting import RECORDS_PER_COMMIT, Piece, Task, Waiting, named_by, parted
 
-RECORDS_PER_COMMIT: Final = 500
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 """Documents that wait for the store may take so much memory, or be a single larger one; beyond it the sender is asked
 to come again."""
@@ -68,19 +67,6 @@ class Deployment(Struct, frozen=True, kw_only=True):
     options: Options = Options()
 
 
-Task = Callable[[Bookkeeper, Workspace, int], None]
-"""A change of the books that no document brings: given the keeper, the workspace and our clock in milliseconds."""
-
-
-class _Waiting(Struct, kw_only=True):
-    """A document or a task, and who waits for it."""
-
-    document: Document | None = None
-    task: Task | None = None
-    again: bool = False
-    done: asyncio.Future[None]
-
-
 class Intake:
     """Takes in the documents of one deployment. Use as an async context manager: leaving it waits for what is due."""
 
@@ -90,7 +76,7 @@ class Intake:
         self._store = store
         self._observer = observer
         self._clock = clock
-        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._queue: asyncio.Queue[Waiting] = asyncio.Queue()
         self._waiting_bytes = 0
         self._draining = False
 
@@ -124,7 +110,7 @@ class Intake:
         self._waiting_bytes += size
         try:
             done = asyncio.get_running_loop().create_future()
-            await self._wait(_Waiting(document=document, again=again, done=done))
+            await self._wait(Waiting(document=document, again=again, done=done))
         finally:
             self._waiting_bytes -= size
 
@@ -133,9 +119,9 @@ class Intake:
 
         A task may be called several times; each time it finds the books as they are then.
         """
-        await self._wait(_Waiting(task=task, done=asyncio.get_running_loop().create_future()))
+        await self._wait(Waiting(task=task, done=asyncio.get_running_loop().create_future()))
 
-    async def _wait(self, waiting: _Waiting) -> None:
+    async def _wait(self, waiting: Waiting) -> None:
         if self._draining:
             raise Draining("the service is about to stop")
         self._queue.put_nowait(waiting)
@@ -144,10 +130,10 @@ class Intake:
     async def _work(self) -> None:
         while True:
             group = [await self._queue.get()]
-            records = _records(group[0])
+            records = group[0].records
             while not self._queue.empty() and records < RECORDS_PER_COMMIT:
                 group.append(self._queue.get_nowait())
-                records += _records(group[-1])
+                records += group[-1].records
             try:
                 await self._take(group)
             except StoreUnavailable as problem:
@@ -160,7 +146,7 @@ class Intake:
             for _ in group:
                 self._queue.task_done()
 
-    async def _take(self, group: list[_Waiting]) -> None:
+    async def _take(self, group: list[Waiting]) -> None:
         """Commit a group of documents and tell those who wait; one that breaks the group is taken alone.
 
         Raises StoreUnavailable; who was told nothing by then is to come again.
@@ -176,17 +162,16 @@ class Intake:
             for waiting in [one for one in group if not one.done.done()]:
                 await self._take([waiting])
 
-    def _refuse(self, group: list[_Waiting], problem: StoreUnavailable) -> None:
+    def _refuse(self, group: list[Waiting], problem: StoreUnavailable) -> None:
         self._observer.unavailable(self.deployment.name, problem)
         for waiting in group:
-            if not waiting.done.done():
-                waiting.done.set_exception(problem)
+            waiting.refuse(problem)
 
-    async def _keep_failed(self, waiting: _Waiting, problem: Exception) -> None:
+    async def _keep_failed(self, waiting: Waiting, problem: Exception) -> None:
         """Keep a document that we cannot take in, so that it can be tried again after a fix."""
         document, now = waiting.document, self._clock()
         if document is None:
-            waiting.done.set_exception(problem)
+            waiting.refuse(problem)
             return
         self._observer.failed(self.deployment.name, document, problem)
         letter = dead_letter(document, "failed", f"the service failed on this document ({type(problem).__name__})")
@@ -207,13 +192,13 @@ class Intake:
             self._refuse([waiting], StoreUnavailable(f"the store refused a dead letter ({type(worse).__name__})"))
         else:
             self._observer.committed(self.deployment.name, commit, [])
-            _accept([waiting])
+            waiting.accept()
 
-    async def _commit(self, group: list[_Waiting]) -> None:
+    async def _commit(self, group: list[Waiting]) -> None:
         """Commit a group; a document of very many records takes several commits, in order."""
-        for part in _parts(group):
+        for pieces in parted(group):
             for _ in range(CONFLICTS_MAX):
-                commit, received = await self._work_out(part)
+                commit, received = await self._work_out(pieces)
                 if commit.empty and not received:
                     break  # a task that found nothing to do
                 # What was seen before is committed too, though nothing is written: it checks that the store still has
@@ -226,12 +211,14 @@ class Intake:
                 break
             else:
                 raise StoreUnavailable("other processes kept changing the same calls")
-            _accept(piece.waiting for piece in part if piece.last)
+            for piece in pieces:
+                if piece.last:
+                    piece.waiting.accept()
 
-    async def _work_out(self, part: "list[_Part]") -> tuple[Commit, list[Received]]:
+    async def _work_out(self, pieces: list[Piece]) -> tuple[Commit, list[Received]]:
         """Work out what the documents change, loading what that needs."""
         snapshot, now = Snapshot(), self._clock()
-        await self._store.load(self.deployment.name, snapshot, _named(part))
+        await self._store.load(self.deployment.name, snapshot, named_by(pieces))
         await self._store.load(self.deployment.name, snapshot, behind(snapshot.things, "leg"))
         await self._store.load(self.deployment.name, snapshot, behind(snapshot.things, "call"))
         token = secrets.token_hex(8)
@@ -239,21 +226,21 @@ class Intake:
             ids = (f"{token}-{number}" for number in count())
             workspace = Workspace(snapshot.things)
             try:
-                commit, received = self._apply(snapshot, workspace, part, ids, now)
+                commit, received = self._apply(snapshot, workspace, pieces, ids, now)
             except NeedsLoad as need:
                 await self._store.load(self.deployment.name, snapshot, need.keys)
                 continue
             return commit, received
 
     def _apply(
-        self, snapshot: Snapshot, workspace: Workspace, part: "list[_Part]", ids: Iterator[str], now: int
+        self, snapshot: Snapshot, workspace: Workspace, pieces: list[Piece], ids: Iterator[str], now: int
     ) -> tuple[Commit, list[Received]]:
         """Apply documents and tasks to the workspace; return what is to be committed."""
         keeper = Bookkeeper(workspace, workspace.directory(), self.deployment.options, ids)
         reception = Reception(workspace, keeper, ids, now)
         commit = Commit(snapshot=snapshot, workspace=workspace, events=keeper.events, received=now)
         received: list[Received] = []
-        for piece in part:
+        for piece in pieces:
             document = piece.waiting.document
             if document is None:
                 if piece.waiting.task is not None:
@@ -276,73 +263,6 @@ class Intake:
         return commit, received
 
 
-class _Part(Struct, kw_only=True):
-    """A document, or so much of a long one as goes into one commit."""
-
-    waiting: _Waiting
-    records: Sequence[Record] = ()
-    rejected: Sequence[RejectedRecord] = ()
-    whole: bool = True
-    first: bool = True
-    last: bool = True
-
-
-def _batch(waiting: _Waiting) -> Batch | None:
-    return waiting.document.batch if waiting.document else None
-
-
-def _records(waiting: _Waiting) -> int:
-    batch = _batch(waiting)
-    return len(batch.records) + len(batch.rejected) if batch else 1
-
-
-def _parts(group: Iterable[_Waiting]) -> Iterator[list[_Part]]:
-    """Yield what goes into each commit: as many documents as fit, and a long document in several pieces."""
-    part: list[_Part] = []
-    records = 0
-    for piece in (piece for waiting in group for piece in _pieces(waiting)):
-        size = len(piece.records) + len(piece.rejected)
-        if part and records + size > RECORDS_PER_COMMIT:
-            yield part
-            part, records = [], 0
-        part.append(piece)
-        records += size
-    if part:
-        yield part
-
-
-def _pieces(waiting: _Waiting) -> Iterator[_Part]:
-    """Yield a document as a whole, or a long one so much at a time as fits into a commit."""
-    batch = _batch(waiting)
-    if batch is None or _records(waiting) <= RECORDS_PER_COMMIT:
-        records, rejected = (batch.records, batch.rejected) if batch else ((), ())
-        yield _Part(waiting=waiting, records=records, rejected=rejected)
-        return
-    count = max(len(batch.records), len(batch.rejected))
-    for start in range(0, count, RECORDS_PER_COMMIT // 2):
-        end = start + RECORDS_PER_COMMIT // 2
-        yield _Part(
-            waiting=waiting,
-            records=batch.records[start:end],
-            rejected=batch.rejected[start:end],
-            whole=False,
-            first=start == 0,
-            last=end >= count,
-        )
-
-
-def _named(parts: Iterable[_Part]) -> set[Key]:
-    """Return the keys of everything that the records name."""
-    keys: set[Key] = {DIRECTORY, SERVER}
-    for part in parts:
-        batch = _batch(part.waiting)
-        if batch is not None:
-            keys.add(("session", batch.session))
-        for record in part.records:
-            keys |= named(record)
-    return keys
-
-
 def _rejected(letter: DeadLetter, now: int, event_id: str) -> Event:
     event = "record.rejected" if letter.kind == "record" else "document.rejected"
     return Event(
@@ -352,9 +272,3 @@ def _rejected(letter: DeadLetter, now: int, event_id: str) -> Event:
         session=letter.session,
         details={"reason": letter.reason, "kind": letter.kind, "bytes": len(letter.content)},
     )
-
-
-def _accept(group: Iterable[_Waiting]) -> None:
-    for waiting in group:
-        if not waiting.done.done():
-            waiting.done.set_result(None)

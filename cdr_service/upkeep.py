@@ -20,8 +20,9 @@ from cdr_service.domain.records import OrderKey
 from cdr_service.domain.upkeep import close_stale, conclude_losses, forget_call, forget_loose, forget_session
 from cdr_service.domain.workspace import DIRECTORY, Workspace
 from cdr_service.errors import Draining, StoreUnavailable
+from cdr_service.parting import Task
 from cdr_service.reporting import Reporter
-from cdr_service.service import Intake, Task
+from cdr_service.service import Intake
 from cdr_service.store.upkeep import Upkeep
 
 ROUND_SECONDS: Final = 2.0

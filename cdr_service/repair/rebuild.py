@@ -33,9 +33,10 @@ from cdr_service.domain.restating import (
 )
 from cdr_service.domain.slots import Ledger
 from cdr_service.domain.workspace import LEGS_OF, Workspace
+from cdr_service.parting import Task
 from cdr_service.repair.derivation import Derivation, MemoryStore
 from cdr_service.repair.watching import Watch
-from cdr_service.service import Deployment, Intake, Store, Task
+from cdr_service.service import Deployment, Intake, Store
 
 ATTEMPTS: Final = 5
 """A meeting that goes on is tried so often."""
