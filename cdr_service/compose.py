@@ -9,7 +9,7 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -190,16 +190,31 @@ async def _warn(log: Any, settings: Settings, health: StoreHealth) -> None:
 
 
 def say_started(settings: Settings, intake_url: str, api_url: str, **more: Any) -> None:
-    """Log the line that tells where the service is."""
-    structlog.get_logger().info(
-        "service.started",
-        intake_url=f"{intake_url}/cdr",
-        api_url=api_url,
-        store=str(parse_store_url(settings.redis_url.get_secret_value())) if settings.redis_url else "embedded",
-        policy=settings.deployments["default"].policy,
-        policies={name: given.policy for name, given in settings.deployments.items()},
-        **more,
-    )
+    """Log the line that tells where the service is, and by which policy it decides."""
+    in_force = policies_in_force(settings)
+    with suppress(OSError):  # what nobody reads any more must not keep the intake closed
+        structlog.get_logger().info(
+            "service.started",
+            intake_url=f"{intake_url}/cdr",
+            api_url=api_url,
+            store=str(parse_store_url(settings.redis_url.get_secret_value())) if settings.redis_url else "embedded",
+            policy=settings.deployments["default"].policy,
+            policy_in_force=in_force["default"],
+            policies={name: given.policy for name, given in settings.deployments.items()},
+            policies_in_force=in_force,
+            **more,
+        )
+
+
+def say_stopped() -> None:
+    """Log the line that is the last one."""
+    with suppress(OSError):
+        structlog.get_logger().info("service.stopped")
+
+
+def policies_in_force(settings: Settings) -> dict[str, str]:
+    """Return by which policy each deployment decides: what `auto` comes to, or the policy that is set."""
+    return {name: options_of(given).policy for name, given in settings.deployments.items()}
 
 
 def _queried(deployment: Deployment, settings: DeploymentSettings, holders: HoldersFile) -> Queried:

@@ -9,12 +9,12 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import structlog
 
-from cdr_service.compose import Outside, opened, say_started
+from cdr_service.compose import Outside, Running, opened
 from cdr_service.settings import Settings
 from cdr_service.web.server import url_of
 
@@ -52,14 +52,14 @@ class Supervisor:
         self._log: Any = structlog.get_logger().bind()
         self._processes: set[asyncio.subprocess.Process] = set()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Run until `stop` is set; then let the workers finish, and end the store last."""
+    async def run(self, stop: asyncio.Event, say: Callable[[Running], None]) -> None:
+        """Run until `stop` is set; then let the workers finish, and end the store last. `say` tells where it is."""
         settings = self._settings
         async with opened(settings) as outside:
             tasks = [asyncio.create_task(self._keep_running(outside, stop)) for _ in range(self._workers)]
             intake_url = url_of(outside.intake, secure=settings.intake_tls_cert is not None)
             api_url = url_of(outside.api, secure=settings.api_tls_cert is not None)
-            say_started(settings, intake_url, api_url, workers=self._workers)
+            say(Running(intake_url, api_url))
             await stop.wait()
             for process in list(self._processes):
                 process.terminate()

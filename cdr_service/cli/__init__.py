@@ -1,6 +1,8 @@
 """The command line. Exit codes: 0 done, 1 the work failed, 2 the command line or the settings are wrong."""
 
+import os
 import sys
+from typing import Any
 
 import click
 
@@ -13,7 +15,21 @@ from cdr_service.settings import SettingsError
 from cdr_service.web.server import ListenError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """The commands, for which it is no failure when whoever reads their output has read enough."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # What is still in the buffer would fail once more when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return None
+        return result
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="cdr-service")
 def cli() -> None:
     """Receive the CDRs of Cisco Meeting Servers and tell which license each call uses, why, and when it switched."""
@@ -25,6 +41,7 @@ for command in (serve, demo, simulate, replay, calls, call, switches, usage, reb
 
 def main() -> None:
     """Run the command line; errors that a user can mend end in one sentence."""
+    _open_streams()
     try:
         cli.main(prog_name="cdr-service", standalone_mode=False)
     except click.ClickException as problem:
@@ -36,6 +53,15 @@ def main() -> None:
         _end(str(problem), 2)
     except (EmbeddedServerError, StoreLayoutError, StoreUnavailable) as problem:
         _end(str(problem), 1)
+
+
+def _open_streams() -> None:
+    """Open those of the standard streams that are closed: what is opened next would take their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, mode))
 
 
 def _end(sentence: str, code: int) -> None:

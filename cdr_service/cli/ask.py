@@ -133,16 +133,17 @@ def calls(url: str | None, as_json: bool, license_: str | None, **filters: Any) 
         )
         for c in answer["items"]
     ]
-    show(("since (UTC)", "people", "license", "name"), rows, "No calls.")
+    show(("started (UTC)", "people", "license", "name"), rows, "No calls.", below="id  why this license")
     _say_more(answer)
 
 
 @click.command()
 @_asking
 @click.argument("id_", metavar="ID")
-def call(url: str | None, as_json: bool, id_: str) -> None:
+@click.option("--deployment", help="Where the id is known in several.")
+def call(url: str | None, as_json: bool, id_: str, deployment: str | None) -> None:
     """Show one call: its license, and how that came about."""
-    answer = ask(url, f"/v1/calls/{quote(id_, safe='')}", member="transitions")
+    answer = ask(url, f"/v1/calls/{quote(id_, safe='')}", {"deployment": deployment}, member="transitions")
     if as_json:
         _print_json(answer)
         return
@@ -166,7 +167,7 @@ def call(url: str | None, as_json: bool, id_: str) -> None:
         Row((moment(t["at"]), _license(t["from"]), _license(t["to"]), t["cause"]), t["reason"])
         for t in answer["transitions"]
     ]
-    show(("at (UTC)", "from", "to", "cause"), rows, "No license was taken yet.", whole=True)
+    show(("at (UTC)", "from", "to", "cause"), rows, "No license was taken yet.", below="why", whole=True)
 
 
 @click.command()
@@ -188,7 +189,7 @@ def switches(url: str | None, as_json: bool, **filters: Any) -> None:
         )
         for s in answer["items"]
     ]
-    show(("at (UTC)", "from", "to", "name"), rows, "No switches.")
+    show(("at (UTC)", "from", "to", "name"), rows, "No switches.", below="id of a call  why")
     _say_more(answer)
 
 
@@ -204,7 +205,10 @@ def usage(url: str | None, as_json: bool) -> None:
         Row(
             (
                 _of(f"{u['shared']['licenses']:g}", u["shared"]["limit"]),
-                _of(str(u["personal"]["meetings"]), u["personal"]["limit"]),
+                u["personal"]["meetings"],
+                _of(
+                    "-" if u["personal"]["assigned"] is None else str(u["personal"]["assigned"]), u["personal"]["limit"]
+                ),
                 u["calls"],
                 u["participants"],
                 u["policy"],
@@ -213,7 +217,8 @@ def usage(url: str | None, as_json: bool) -> None:
         )
         for u in answer["items"]
     ]
-    show(("SMP+", "meetings on PMP+", "calls", "people", "policy", "deployment"), rows, "No deployments.")
+    head = ("SMP+ licenses", "PMP+ meetings", "PMP+ users", "calls", "people", "policy", "deployment")
+    show(head, rows, "No deployments.")
 
 
 def _of(used: str, limit: int | None) -> str:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-import structlog
 
-from cdr_service.compose import Running, opened, running, say_started
+from cdr_service.cli.receiver import curl, kept_token, where_to_push
+from cdr_service.compose import Running, opened, running, say_started, say_stopped
 from cdr_service.logs import configure_logging
 from cdr_service.settings import Settings, load_settings
 from cdr_service.simulator.people import HOLDERS
@@ -23,6 +23,12 @@ from cdr_service.supervisor import Supervisor, supervisor_gone, taken_over
 
 DEMO_SPEED: Final = 40.0
 """Simulated meetings run so much faster than real ones, so that something happens while one looks."""
+DEMO_BRINGS: Final = (
+    *("CDR_CONFIG", "CDR_DATA_DIR", "CDR_REDIS_URL", "CDR_HOLDERS", "CDR_SIP_DOMAINS", "CDR_CMS_"),
+    *("CDR_INTAKE_ALLOW", "CDR_TRUSTED_PROXIES", "CDR_INTAKE_TLS_", "CDR_API_TLS_"),
+)
+"""Settings, or how they begin, that the demo does not take from the environment."""
+DEMO_DEFAULTS: Final = {"CDR_INTAKE_BIND": "127.0.0.1:0", "CDR_API_BIND": "127.0.0.1:0", "CDR_LIMIT_SHARED": "20"}
 DEMO_SECONDS_TO_SAY_AGAIN: Final = 20.0
 """How often the demo says on a terminal where to look."""
 
@@ -51,13 +57,21 @@ def serve(config: Path | None, first_run: bool, workers: int, handed: str | None
         environ = _with_first_run(config, environ)
         os.environ.update(environ)  # workers read their settings from here
     settings = load_settings(config, environ)
+
+    def say(service: Running) -> None:
+        say_started(settings, service.intake_url, service.api_url, **({"workers": workers} if workers > 1 else {}))
+        on_terminal = sys.stderr.isatty()
+        if first_run or on_terminal:
+            with contextlib.suppress(OSError):
+                click.echo(where_to_push(settings, *service, environ, on_terminal=on_terminal), err=True)
+
     if handed is not None:
         _run(lambda: _work(settings, handed))
     elif workers > 1:
         arguments = ("--config", str(config)) if config else ()
-        _run(lambda: _supervise(settings, arguments, workers))
+        _run(lambda: _supervise(settings, arguments, workers, say))
     else:
-        _run(lambda: _serve(settings))
+        _run(lambda: _serve(settings, say))
 
 
 @click.command()
@@ -68,15 +82,11 @@ def demo(seed: int | None) -> None:
         holders = Path(folder, "holders.csv")
         rows = "".join(f"{user},PMP+,,\n" for user in HOLDERS)
         holders.write_text(f"user,license,aliases,spaces\n{rows}")
-        environ = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("CDR_")},
-            **{name: os.environ[name] for name in ("CDR_LOG_FORMAT", "CDR_LOG_LEVEL") if name in os.environ},
-            "CDR_DATA_DIR": folder,
-            "CDR_INTAKE_BIND": os.environ.get("CDR_INTAKE_BIND", "127.0.0.1:0"),
-            "CDR_API_BIND": os.environ.get("CDR_API_BIND", "127.0.0.1:0"),
-            "CDR_HOLDERS": str(holders),
-            "CDR_LIMIT_SHARED": "20",
-        }
+        environ = {name: value for name, value in os.environ.items() if value.strip()}
+        if ignored := sorted(name for name in environ if name.startswith(DEMO_BRINGS)):
+            click.echo(f"cdr-service: the demo does not use {', '.join(ignored)} of the environment.", err=True)
+        given = {name: value for name, value in environ.items() if name not in ignored}
+        environ = {**DEMO_DEFAULTS, **given, "CDR_DATA_DIR": folder, "CDR_HOLDERS": str(holders)}
         settings = load_settings(None, environ)
         _run(lambda: _demo(settings, seed if seed is not None else secrets.randbelow(10**6)))
 
@@ -87,14 +97,7 @@ def _with_first_run(config: Path | None, environ: dict[str, str]) -> dict[str, s
     if "intake_bind" not in given.model_fields_set:
         environ["CDR_INTAKE_BIND"] = "0.0.0.0:8080"
     if not given.deployments["default"].intake_token:
-        folder = given.data_dir
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        kept = folder / "intake-token"
-        if not kept.exists():
-            descriptor = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(24))
-        environ["CDR_INTAKE_TOKEN"] = kept.read_text().strip()
+        environ["CDR_INTAKE_TOKEN_FILE"] = str(kept_token(given.data_dir))
     return environ
 
 
@@ -112,20 +115,21 @@ def _set_up_logging(settings: Settings) -> None:
     configure_logging(form, settings.log_level, sys.stdout)
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, say: Callable[[Running], None]) -> None:
     _set_up_logging(settings)
     stop = _stop_signal()
     async with opened(settings) as outside, running(settings, outside) as service:
-        say_started(settings, service.intake_url, service.api_url)
-        _say_where(settings, service)
+        say(service)
         await stop.wait()
-    structlog.get_logger().info("service.stopped")
+    say_stopped()
 
 
-async def _supervise(settings: Settings, arguments: tuple[str, ...], workers: int) -> None:
+async def _supervise(
+    settings: Settings, arguments: tuple[str, ...], workers: int, say: Callable[[Running], None]
+) -> None:
     _set_up_logging(settings)
-    await Supervisor(settings, arguments, workers).run(_stop_signal())
-    structlog.get_logger().info("service.stopped")
+    await Supervisor(settings, arguments, workers).run(_stop_signal(), say)
+    say_stopped()
 
 
 async def _work(settings: Settings, handed: str) -> None:
@@ -146,12 +150,23 @@ async def _demo(settings: Settings, seed: int) -> None:
         say_started(settings, service.intake_url, service.api_url)
         command = sys.argv[0] if Path(sys.argv[0]).name == "cdr-service" else "cdr-service"
         target = f"{service.intake_url}/cdr"
-        sending = asyncio.create_task(simulate(target, seed=seed, rate=1.5, speed=DEMO_SPEED, stop=stop, drain=1.0))
+        tokens = settings.deployments["default"].intake_token
+        sending = asyncio.create_task(
+            simulate(
+                target,
+                seed=seed,
+                rate=1.5,
+                speed=DEMO_SPEED,
+                token=tokens[0].get_secret_value() if tokens else None,
+                stop=stop,
+                drain=1.0,
+            )
+        )
         while not stop.is_set():
             click.echo(
                 f"\nA simulated Meeting Server (seed {seed}) places calls, {DEMO_SPEED:g} times as fast as real ones.\n"
-                f"  live calls:  curl {service.api_url}/v1/calls\n"
-                f"  switches:    curl {service.api_url}/v1/switches\n"
+                f"  live calls:  {curl(settings, f'{service.api_url}/v1/calls')}\n"
+                f"  switches:    {curl(settings, f'{service.api_url}/v1/switches')}\n"
                 f"  as tables:   {command} calls --url {service.api_url}\n"
                 f"  to end it:   Ctrl-C\n",
                 err=True,
@@ -163,30 +178,7 @@ async def _demo(settings: Settings, seed: int) -> None:
         await asyncio.wait([sending], timeout=5)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-    structlog.get_logger().info("service.stopped")
-
-
-def _say_where(settings: Settings, service: Running) -> None:
-    """Print the receiver URL to paste into the Meeting Server; on a terminal only, because it holds the token."""
-    if not sys.stderr.isatty() and not os.environ.get("CDR_TEST_SAY_WHERE"):
-        return
-    token = settings.deployments["default"].intake_token
-    query = f"?token={token[0].get_secret_value()}" if token else ""
-    url = service.intake_url.replace("0.0.0.0", _own_name()).replace("[::]", _own_name())  # noqa: S104 - compared only
-    click.echo(
-        f"\nReceiver URL for the Meeting Server (Configuration > CDR settings, on every Call Bridge):\n"
-        f"  {url}/cdr{query}\n"
-        f"Not clustered? Then add {'&' if query else '?'}bridge=NAME, another one on each Call Bridge.\n"
-        f"  live calls:  curl {service.api_url}/v1/calls\n",
-        err=True,
-    )
-
-
-def _own_name() -> str:
-    import socket  # noqa: PLC0415 - only here
-
-    name = socket.getfqdn()
-    return "NAME-OF-THIS-MACHINE" if not name or name.startswith("localhost") else name
+    say_stopped()
 
 
 def _stop_signal() -> asyncio.Event:

@@ -30,8 +30,10 @@ class Row(NamedTuple):
     """Shown below the cells, over the whole width."""
 
 
-def show(head: Sequence[str], rows: Sequence[Row], nothing: str, *, whole: bool = False) -> None:
-    """Print a list, or the sentence `nothing` where it is empty.
+def show(
+    head: Sequence[str], rows: Sequence[Row], nothing: str, *, below: str | None = None, whole: bool = False
+) -> None:
+    """Print a list, or the sentence `nothing` where it is empty. `below` is the heading of the details.
 
     The last column and the details are cut where the terminal ends; `whole` wraps the details instead.
     """
@@ -42,6 +44,8 @@ def show(head: Sequence[str], rows: Sequence[Row], nothing: str, *, whole: bool 
     lines = [[_text(cell) for cell in row.cells] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(head, *lines, strict=True)]
     console.print(_line(head, widths), style="bold", no_wrap=True, overflow="ellipsis")
+    if below is not None:
+        console.print(Padding.indent(Text(below, style="bold dim", no_wrap=True, overflow="ellipsis"), len(_GAP)))
     for row, line in zip(rows, lines, strict=True):
         console.print(_line(line, widths), no_wrap=True, overflow="ellipsis")
         if row.detail is not None:
@@ -66,9 +70,16 @@ def moment(time: str | None) -> str | None:
     return clock if day == datetime.now(UTC).date().isoformat() else f"{day} {clock}"
 
 
+class _Console(Console):
+    """A console that leaves it to the command line what a reader who left means."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def _console() -> Console:
     told = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if told else UNCUT, highlight=False)
+    return _Console(width=None if told else UNCUT, highlight=False)
 
 
 def _text(value: Any) -> str:

@@ -96,8 +96,11 @@ async def simulate(
     At the end up to `drain` seconds are given to deliver what waits. Raises ValueError with one sentence where an
     argument does not make sense.
     """
-    if bridges < 1 or rate <= 0 or speed <= 0 or (meetings is not None and meetings < 1):
-        raise ValueError("There must be one bridge at least and one meeting at least; rate and speed must be above 0.")
+    for what, value in (("rate", rate), ("speed", speed)):
+        if not 0 < value < inf:
+            raise ValueError(f"{what} must be a number above 0, not {value:g}.")
+    if bridges < 1 or (meetings is not None and meetings < 1):
+        raise ValueError("There must be one bridge at least and one meeting at least.")
     ids = uuid4().hex if sessions is None else sessions
     named = identities(seed, bridges=bridges, cluster=cluster, sessions=ids)
     running = [Bridge(identity, first_index=first_index) for identity in named]

@@ -2,11 +2,13 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -134,11 +136,16 @@ def _request(method: str, url: str, body: bytes | None = None) -> tuple[int, byt
 
 
 @contextmanager
-def running(home: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> Iterator[Service]:
-    """Run a command that goes on until it is ended, on free ports unless the settings say otherwise."""
+def running(
+    home: Path, *arguments: str, settings: Mapping[str, str] | None = None, terminal: bool = False
+) -> Iterator[Service]:
+    """Run a command that goes on until it is ended, on free ports unless the settings say otherwise.
+
+    With `terminal`, its standard error is one.
+    """
     output, errors = home / "output", home / "errors"
     given = {"CDR_INTAKE_BIND": "127.0.0.1:0", "CDR_API_BIND": "127.0.0.1:0", **(settings or {})}
-    with output.open("wb") as out, errors.open("wb") as err:
+    with output.open("wb") as out, _terminal(errors) if terminal else errors.open("wb") as err:
         process = subprocess.Popen(
             command(*arguments), cwd=ROOT, env=environment(home, **given), stdout=out, stderr=err
         )
@@ -148,6 +155,24 @@ def running(home: Path, *arguments: str, settings: Mapping[str, str] | None = No
         if process.poll() is None:
             process.terminate()
         process.wait(timeout=60)
+
+
+@contextmanager
+def _terminal(file: Path) -> Iterator[int]:
+    """Make a terminal; what is written to it until its last writer ends goes to the file."""
+    ours, theirs = pty.openpty()
+
+    def copy() -> None:
+        with file.open("wb", buffering=0) as copied, suppress(OSError):  # the end of a terminal is an error
+            while read := os.read(ours, 4096):
+                copied.write(read.replace(b"\r\n", b"\n"))
+        os.close(ours)
+
+    threading.Thread(target=copy).start()
+    try:
+        yield theirs
+    finally:
+        os.close(theirs)
 
 
 def samples(case: str) -> list[bytes]:

@@ -11,14 +11,16 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
+from cdr_service.cli.receiver import kept_token
 from cdr_service.cli.serve import _with_first_run
 from tests.feed import Feed, call_start, join
-from tests.integration.command import ROOT, SAMPLES, Service, environment, run, running, samples
+from tests.integration.command import ROOT, SAMPLES, Service, command, environment, run, running, samples
 from tests.integration.servers import eventually, free_port, process_exists
 
 SECRET = "s3cr3t-t0ken"
@@ -77,6 +79,30 @@ class TestDemo:
         assert list(temporary.iterdir()) == []
         assert {path.name for path in tmp_path.iterdir()} == {"output", "errors", "temporary"}
 
+    def test_settings_of_the_environment(self, tmp_path: Path) -> None:
+        """What the demo can honour it honours, tokens too; what it brings itself it names, and nothing is dropped."""
+        settings = {
+            "CDR_POLICY": "owner",
+            "CDR_INTAKE_TOKEN": SECRET,
+            "CDR_API_TOKEN": f"{SECRET}-api",
+            "CDR_HOLDERS": "/nowhere",
+            "CDR_REDIS_URL": "redis://127.0.0.1:1",
+        }
+        with running(tmp_path, "demo", settings=settings) as demo:
+            started = demo.wait_for("service.started")
+            assert (started["policy"], started["store"]) == ("owner", "embedded")
+            demo.wait_for("call.started")
+            ignored, *_ = demo.errors.splitlines()
+            assert ignored == "cdr-service: the demo does not use CDR_HOLDERS, CDR_REDIS_URL of the environment."
+            assert 'curl -H "Authorization: Bearer $CDR_API_TOKEN" ' in demo.errors
+            assert SECRET not in demo.errors
+            assert demo.end() == 0
+        told = run(tmp_path, "demo", CDR_POLICI="join")
+        assert (told.returncode, told.stderr) == (
+            2,
+            "cdr-service: CDR_POLICI is not a setting; did you mean CDR_POLICY?\n",
+        )
+
     def licenses(self, demo: Service) -> set[str]:
         """Return the licenses of the live calls."""
         return {call["license"]["type"] for call in demo.get("/v1/calls")["items"] if call["license"]}
@@ -117,26 +143,111 @@ class TestFirstRun:
         assert tokens[0] == tokens[1]
         assert len(tokens[0]) >= 32
 
-    def test_the_receiver_url_is_printed_on_a_terminal_only(self, tmp_path: Path) -> None:
-        """Who looks at a terminal reads the URL to paste; into a file, a pipe or the log no token is written."""
-        with self.started(tmp_path, CDR_TEST_SAY_WHERE="1") as service:
+    def test_a_terminal_gets_the_receiver_url_to_paste(self, tmp_path: Path) -> None:
+        """Who looks at a terminal reads the whole URL, with the token; the log has no token."""
+        with self.started(tmp_path, terminal=True) as service:
             port = service.intake_url.rpartition(":")[2]
-            token = (tmp_path / "data" / "intake-token").read_text()
             eventually(lambda: "live calls" in service.errors, "it says where it is")
+            token = (tmp_path / "data" / "intake-token").read_text()
             assert re.search(rf"^  http://[^/:]+:{port}\?token={token}$", service.errors, re.MULTILINE)
             assert "&bridge=NAME" in service.errors
+            assert "TOKEN" not in service.errors
             assert token not in json.dumps(service.lines)
-        with self.started(tmp_path) as service:
-            service.wait_for("service.started")
-            assert service.errors == ""
+
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_a_file_gets_the_url_without_the_token(self, tmp_path: Path, workers: str) -> None:
+        """Into a file, a pipe or a container's log goes the URL with the name of the file that holds the token."""
+        with self.started(tmp_path, "--workers", workers) as service:
+            port = service.intake_url.rpartition(":")[2]
+            eventually(lambda: "live calls" in service.errors, "it says where it is")
+            kept = tmp_path / "data" / "intake-token"
+            assert re.search(rf"^  http://[^/:]+:{port}\?token=TOKEN$", service.errors, re.MULTILINE)
+            assert f"\nTOKEN is in the file {kept}.\n" in service.errors
+            assert kept.read_text() not in service.errors + json.dumps(service.lines)
+
+    def test_a_token_of_the_users_own_is_not_written_either(self, tmp_path: Path) -> None:
+        """A token from the settings is not told outside a terminal, and the API's token is asked for by name."""
+        with self.started(tmp_path, CDR_INTAKE_TOKEN=SECRET, CDR_API_TOKEN=f"{SECRET}-api") as service:
+            eventually(lambda: "live calls" in service.errors, "it says where it is")
+            assert "\nTOKEN is the intake token of the settings.\n" in service.errors
+            assert f'curl -H "Authorization: Bearer $CDR_API_TOKEN" {service.api_url}/v1/calls\n' in service.errors
+            assert SECRET not in service.errors
+
+    def test_an_empty_token_file_counts_as_absent(self, tmp_path: Path) -> None:
+        """What a crash or a full disk left empty is no token: a new one is made, private as the first."""
+        kept = tmp_path / "intake-token"
+        kept.write_text("\n")
+        assert kept_token(tmp_path) == kept
+        assert len(kept.read_text()) >= 32
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+    def test_a_folder_that_cannot_keep_the_token(self, tmp_path: Path) -> None:
+        """One sentence names the folder and what to set."""
+        (tmp_path / "data").write_text("a file")
+        told = run(tmp_path, "serve", "--first-run", CDR_DATA_DIR=str(tmp_path / "data"))
+        assert (told.returncode, told.stdout) == (2, "")
+        assert told.stderr == (
+            f"cdr-service: The intake token cannot be kept in {tmp_path}/data/intake-token (File exists): set "
+            "CDR_DATA_DIR to a folder that this user can write, or CDR_INTAKE_TOKEN.\n"
+        )
 
     @contextmanager
-    def started(self, home: Path, **settings: str) -> Iterator[Service]:
+    def started(self, home: Path, *arguments: str, terminal: bool = False, **settings: str) -> Iterator[Service]:
         """Run it on a free port of all interfaces."""
         data = str(home / "data")
         given = {"CDR_INTAKE_BIND": "0.0.0.0:0", "CDR_DATA_DIR": data, **settings}
-        with running(home, "serve", "--first-run", settings=given) as service:
+        with running(home, "serve", "--first-run", *arguments, settings=given, terminal=terminal) as service:
             yield service
+
+
+class TestStandardOutput:
+    """Nobody may read it, and that is no failure."""
+
+    def test_a_reader_who_has_read_enough(self, service: Service, home: Path) -> None:
+        """`cdr-service calls | head -1` ends with 0 and says nothing, however much there would have been."""
+        told = subprocess.run(
+            ["bash", "-c", 'set -o pipefail; "$@" | true', "bash", *command("calls", "--url", service.api_url)],
+            *(),
+            cwd=ROOT,
+            env=environment(home),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (told.returncode, told.stderr) == (0, "")
+
+    @pytest.mark.parametrize("how", ["closed", "a pipe that nobody reads"])
+    def test_the_service_needs_no_reader(self, tmp_path: Path, how: str) -> None:
+        """With standard output closed, or with a pipe whose reader has left, it works, and SIGTERM ends it with 0."""
+        port = free_port()
+        process = subprocess.Popen(
+            ["bash", "-c", 'exec "$@" >&-' if how == "closed" else 'exec "$@"', "bash", *command("serve")],
+            cwd=ROOT,
+            env=environment(tmp_path, CDR_INTAKE_BIND="127.0.0.1:0", CDR_API_BIND=f"127.0.0.1:{port}"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        process.stdout.close()
+        try:
+            eventually(lambda: _is_ready(port, process), "it is ready")
+        finally:
+            process.terminate()
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (0, b"")
+
+
+def _is_ready(port: int, process: "subprocess.Popen[bytes]") -> bool:
+    assert process.poll() is None, "it ended"
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
 
 
 class TestSecrets:
@@ -258,7 +369,13 @@ class TestWrongSettings:
             (("calls", "--url", "ftp://127.0.0.1"), "--url must be a URL such as http://127.0.0.1:8081."),
             (("calls", "--url", "127.0.0.1:8081"), "--url must be a URL such as http://127.0.0.1:8081."),
             (("simulate", "--target", "nowhere"), "The target must be a URL"),
-            (("simulate", "--target", "http://127.0.0.1:1/cdr", "--rate", "0"), "rate and speed must be above 0"),
+            *(
+                (
+                    ("simulate", "--target", "http://127.0.0.1:1/cdr", option, value),
+                    f"must be a number above 0, not {value}",
+                )
+                for option, value in (("--rate", "0"), ("--rate", "nan"), ("--rate", "inf"), ("--speed", "-1"))
+            ),
             (("replay", "--target", "http://127.0.0.1:1/cdr"), "Missing argument 'FILES...'"),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -279,11 +396,12 @@ class TestAsking:
         """At 80 columns no line is longer, each call has its license, the whole id and the beginning of the reason."""
         lines = run(home, "calls", "--url", service.api_url, COLUMNS="80").stdout.splitlines()
         assert max(map(cell_len, lines)) == 80
-        assert re.fullmatch(r"since \(UTC\) +people +license +name", lines[0])
-        assert re.fullmatch(r"2024-03-12 11:00:00 +2 +PMP\+ of alice@example\.com +techsupport", lines[1])
-        assert re.fullmatch(rf"  {SWITCH_CALL}  alice@example\.com, who holds PMP\+, .*…", lines[2])
-        assert lines[4].startswith("  x  nobody in the meeting")
-        assert len(lines) == 5
+        assert re.fullmatch(r"started \(UTC\) +people +license +name", lines[0])
+        assert lines[1] == "  id  why this license"
+        assert re.fullmatch(r"2024-03-12 11:00:00 +2 +PMP\+ of alice@example\.com +techsupport", lines[2])
+        assert re.fullmatch(rf"  {SWITCH_CALL}  alice@example\.com, who holds PMP\+, .*…", lines[3])
+        assert lines[5].startswith("  x  nobody in the meeting")
+        assert len(lines) == 6
 
     def test_text_from_the_wire_can_do_nothing(self, service: Service, home: Path) -> None:
         """A name is shown as it came: no markup, no emoji, nothing that a terminal obeys."""
@@ -323,15 +441,16 @@ class TestAsking:
     def test_switches(self, service: Service, home: Path) -> None:
         """A switch shows when, from what to what, in which meeting, and why."""
         lines = run(home, "switches", "--url", service.api_url, COLUMNS="80").stdout.splitlines()
-        assert re.fullmatch(r"2024-03-12 11:01:12 +SMP\+ +PMP\+ of alice@example\.com +techsupport", lines[1])
-        assert re.fullmatch(rf"  {SWITCH_CALL}  alice@example\.com, who holds PMP\+, .*…", lines[2])
-        assert len(lines) == 3
+        assert lines[1] == "  id of a call  why"
+        assert re.fullmatch(r"2024-03-12 11:01:12 +SMP\+ +PMP\+ of alice@example\.com +techsupport", lines[2])
+        assert re.fullmatch(rf"  {SWITCH_CALL}  alice@example\.com, who holds PMP\+, .*…", lines[3])
+        assert len(lines) == 4
         assert run(home, "switches", "--url", service.api_url, "--kind", "weight").stdout == "No switches.\n"
 
     def test_usage(self, service: Service, home: Path) -> None:
-        """Usage shows what is taken of what was bought."""
+        """Usage shows what is taken of what was bought, and how many users hold PMP+."""
         lines = run(home, "usage", "--url", service.api_url, COLUMNS="80").stdout.splitlines()
-        assert re.fullmatch(r"1 of 3 +1 +2 +3 +join +default", lines[1])
+        assert re.fullmatch(r"1 of 3 +1 +1 +2 +3 +join +default", lines[1])
 
     @pytest.mark.parametrize(
         ("arguments", "path"),
