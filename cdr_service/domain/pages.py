@@ -26,6 +26,10 @@ class Listing(StrEnum):
     """Changes from one license to another by time."""
     LEGS = "legs"
     """Ids of the legs of one call by start."""
+    USAGE = "usage"
+    """The deployments, as they are set."""
+    BRIDGES = "bridges"
+    """Call Bridges by deployment and id."""
 
 
 class Place(NamedTuple):

@@ -9,10 +9,11 @@ from msgspec import Struct
 
 from cdr_service.domain.announcements import rfc3339
 from cdr_service.domain.completeness import known_losses
-from cdr_service.domain.pages import Page
+from cdr_service.domain.pages import Listing, Page, Place
 from cdr_service.domain.sessions import Bridge, Session, interleaved
 from cdr_service.domain.workspace import Key
 from cdr_service.errors import BadRequest
+from cdr_service.reading.paging import Entry, part
 
 _ENTRY: Final = re.compile(r"\d{1,20}-\d{1,20}")
 
@@ -103,12 +104,16 @@ class Collection:
         self._deployments = tuple(deployments)
         self._clock = clock
 
-    async def bridges(self) -> Page[BridgeView]:
-        """Return every Call Bridge of every deployment."""
-        return Page([view for name in self._deployments for view in await self._bridges(name)])
+    async def bridges(self, limit: int | None = None, cursor: str | None = None) -> Page[BridgeView]:
+        """Return the Call Bridges by deployment and id; without a limit all of them. Raises BadRequest."""
+        entries = [
+            Entry(Place(0, id_), name) for name in self._deployments for id_ in await self._reads.bridge_ids(name)
+        ]
+        shown, following = part(entries, self._deployments, Listing.BRIDGES, limit, cursor)
+        ids = {name: [entry.place.id for entry in shown if entry.deployment == name] for name in self._deployments}
+        return Page([view for name in ids for view in await self._bridges(name, ids[name])], following)
 
-    async def _bridges(self, deployment: str) -> list[BridgeView]:
-        ids = sorted(await self._reads.bridge_ids(deployment))
+    async def _bridges(self, deployment: str, ids: Sequence[str]) -> list[BridgeView]:
         found = await self._reads.things(deployment, [("bridge", id_) for id_ in ids])
         bridges = [bridge for bridge in found if isinstance(bridge, Bridge)]
         names = [session for bridge in bridges for session in bridge.sessions]

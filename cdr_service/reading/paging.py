@@ -1,9 +1,10 @@
 """Reads a page of a list that may be spread over several deployments and several listings."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from cdr_service.domain.pages import Cursor, Listing, Page, Place
+from cdr_service.errors import BadRequest
 
 T = TypeVar("T")
 
@@ -14,11 +15,49 @@ CHUNK: Final = 250
 """Entries looked at together once it shows that few of them are selected."""
 
 
+def cursor_of(
+    text: str | None, listings: Collection[Listing], deployments: Collection[str] | None = None
+) -> Cursor | None:
+    """Return the cursor that a reader gave back. Raises BadRequest for one of another listing or deployment."""
+    if text is None:
+        return None
+    try:
+        cursor = Cursor.decode(text)
+    except ValueError:
+        cursor = None
+    known = cursor is not None and (deployments is None or cursor.deployment in deployments)
+    if cursor is None or not known or cursor.listing not in listings:
+        raise BadRequest("cursor", "The cursor is not one that this list gave; leave it out to begin at the start.")
+    return cursor
+
+
 class Entry(NamedTuple):
     """An entry of a listing of one deployment."""
 
     place: Place
     deployment: str
+
+
+def part(
+    entries: Iterable[Entry], deployments: Sequence[str], listing: Listing, limit: int | None, cursor: str | None
+) -> tuple[list[Entry], str | None]:
+    """Return a page of a short list that is there as a whole, by deployment and id, and the cursor of what follows.
+
+    Without a limit the page goes to the end. Raises BadRequest.
+    """
+    ranks = {deployment: rank for rank, deployment in enumerate(deployments)}
+
+    def order(deployment: str, place: Place) -> tuple[int, str]:
+        return ranks[deployment], place.id
+
+    left = sorted(entries, key=lambda entry: order(entry.deployment, entry.place))
+    position = cursor_of(cursor, [listing], deployments)
+    if position is not None:
+        given = order(position.deployment, position.place)
+        left = [entry for entry in left if order(entry.deployment, entry.place) > given]
+    shown = left[:limit]
+    following = Cursor(listing, *shown[-1]).encode() if len(left) > len(shown) else None
+    return shown, following
 
 
 Places = Callable[[str, Listing, Place | None, int], Awaitable[list[Place]]]

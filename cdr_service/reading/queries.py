@@ -1,11 +1,12 @@
 """The use cases: answer a query. They know neither HTTP nor Redis.
 
-Ids are looked up over all deployments, in their order. Lists are pages, newest first, merged over the deployments
-unless the filters name one.
+Ids are looked up in all deployments, unless one is named: they are the Call Bridges' own, and a bridge that pushes to
+two deployments gives both the same. Lists are pages, newest first, merged over the deployments unless the filters name
+one.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, TypeVar
 
 from msgspec import Struct
 
@@ -26,7 +27,9 @@ from cdr_service.domain.showing import (
 from cdr_service.domain.views import CallSummary, CallView, LegView, MeetingView, SwitchView, UsageView
 from cdr_service.errors import BadRequest, NotFound
 from cdr_service.reading.gathering import Gathering, Reads
-from cdr_service.reading.paging import Entry, Walk
+from cdr_service.reading.paging import Entry, Walk, cursor_of, part
+
+T = TypeVar("T")
 
 LISTINGS: Final = {"active": (Listing.LIVE,), "ended": (Listing.ENDED,), "all": (Listing.LIVE, Listing.ENDED)}
 """Where the calls of a state stand."""
@@ -82,42 +85,56 @@ class Queries:
             return [[found[entry]] if entry in found else [] for entry in entries]
 
         walk = Walk(self._asked(filters.deployment), listings, places, examine)
-        return await walk.page(limit, _cursor(cursor, listings))
+        return await walk.page(limit, cursor_of(cursor, listings))
 
-    async def call(self, call: str) -> CallView:
-        """Return one call, whole. Raises NotFound."""
-        for deployment in self._deployments.values():
-            scope = deployment.scope
-            for known in await self._gathering.known(scope, await self._gathering.loaded(scope, [call.lower()])):
-                return call_view(scope, known)
-        raise _no_call(call)
+    async def call(self, call: str, deployment: str | None = None) -> CallView:
+        """Return one call, whole. Raises NotFound and BadRequest."""
 
-    async def legs(self, call: str, limit: int, cursor: str | None = None) -> Page[LegView]:
+        async def look(scope: Scope) -> CallView | None:
+            found = await self._gathering.known(scope, await self._gathering.loaded(scope, [call.lower()]))
+            return call_view(scope, found[0]) if found else None
+
+        _, view = await self._one("call", call, deployment, look)
+        return view
+
+    async def legs(
+        self, call: str, limit: int, cursor: str | None = None, deployment: str | None = None
+    ) -> Page[LegView]:
         """Return the legs of a call, the latest to start first. Raises NotFound and BadRequest."""
-        position = _cursor(cursor, [Listing.LEGS])
-        deployment, ids = await self._leg_ids(call.lower())
-        legs = await self._gathering.things(deployment, Leg, ids)
+        position = cursor_of(cursor, [Listing.LEGS])
+
+        async def look(scope: Scope) -> list[str] | None:
+            if not await self._gathering.things(scope.deployment, Call, [call.lower()]):
+                return None
+            (ids,) = await self._reads.leg_ids(scope.deployment, [call.lower()])
+            return ids
+
+        known = position.deployment if position else None
+        at, ids = await self._one("call", call, deployment or known, look)
+        legs = await self._gathering.things(at, Leg, ids)
         by_place = {Place(leg.started_at or 0, leg.id): leg for leg in legs}
         places = sorted((p for p in by_place if position is None or p < position.place), reverse=True)
         shown = [by_place[place] for place in places[:limit]]
-        on = await self._gathering.things(deployment, Call, {call for leg in shown for call in leg.calls})
+        on = await self._gathering.things(at, Call, {call for leg in shown for call in leg.calls})
         calls = {call.id: call for call in on}
-        following = Cursor(Listing.LEGS, places[limit - 1], deployment).encode() if len(places) > limit else None
+        following = Cursor(Listing.LEGS, places[limit - 1], at).encode() if len(places) > limit else None
         return Page([leg_view(leg, calls) for leg in shown], following)
 
-    async def meeting(self, meeting: str) -> MeetingView:
-        """Return a meeting by its id, or by that of one of its calls. Raises NotFound."""
+    async def meeting(self, meeting: str, deployment: str | None = None) -> MeetingView:
+        """Return a meeting by its id, or by that of one of its calls. Raises NotFound and BadRequest."""
         wanted = meeting.lower()
-        for deployment in self._deployments.values():
-            keys = [("meeting", wanted), ("call", wanted)]
-            found, call = await self._reads.things(deployment.name, keys)
+
+        async def look(scope: Scope) -> MeetingView | None:
+            found, call = await self._reads.things(scope.deployment, [("meeting", wanted), ("call", wanted)])
             if found is None and call is not None:
-                (found,) = await self._reads.things(deployment.name, [("meeting", call.meeting)])
-            if found is not None:
-                scope = deployment.scope
-                calls = await self._gathering.loaded(scope, found.calls)
-                return meeting_view(scope, found, await self._gathering.known(scope, calls))
-        raise NotFound(f"There is no meeting {meeting}, or it is no longer kept.")
+                (found,) = await self._reads.things(scope.deployment, [("meeting", call.meeting)])
+            if found is None:
+                return None
+            calls = await self._gathering.loaded(scope, found.calls)
+            return meeting_view(scope, found, await self._gathering.known(scope, calls))
+
+        _, view = await self._one("meeting", meeting, deployment, look)
+        return view
 
     async def switches(self, filters: SwitchFilters, limit: int, cursor: str | None = None) -> Page[SwitchView]:
         """Return changes from one license to another under the deciding policy, newest first. Raises BadRequest."""
@@ -134,34 +151,39 @@ class Queries:
             return [found[entry] for entry in entries]
 
         walk = Walk(self._asked(filters.deployment), [Listing.SWITCHES], places, examine)
-        return await walk.page(limit, _cursor(cursor, [Listing.SWITCHES]))
+        return await walk.page(limit, cursor_of(cursor, [Listing.SWITCHES]))
 
-    async def usage(self) -> Page[UsageView]:
-        """Return the licenses in use now, of each deployment."""
-        return Page(
-            [
-                usage_view(
-                    deployment.scope,
-                    await self._reads.usage(deployment.name),
-                    self._clock(),
-                    assigned=deployment.assigned(),
-                    limits=(deployment.limit_personal, deployment.limit_shared),
-                )
-                for deployment in self._deployments.values()
-            ]
+    async def usage(self, limit: int | None = None, cursor: str | None = None) -> Page[UsageView]:
+        """Return the licenses in use now, of each deployment; without a limit all of them. Raises BadRequest."""
+        entries = [Entry(Place(0, ""), name) for name in self._deployments]
+        shown, following = part(entries, list(self._deployments), Listing.USAGE, limit, cursor)
+        return Page([await self._usage(self._deployments[entry.deployment]) for entry in shown], following)
+
+    async def _usage(self, deployment: Queried) -> UsageView:
+        return usage_view(
+            deployment.scope,
+            await self._reads.usage(deployment.name),
+            self._clock(),
+            assigned=deployment.assigned(),
+            limits=(deployment.limit_personal, deployment.limit_shared),
         )
 
     async def ready(self) -> list[str]:
         """Return what is unsafe about the store, as sentences. Raises StoreUnavailable where it does not answer."""
         return await self._reads.unsafe()
 
-    async def _leg_ids(self, call: str) -> tuple[str, list[str]]:
-        """Return the deployment of a call and the ids of its legs."""
-        for deployment in self._deployments:
-            if await self._gathering.things(deployment, Call, [call]):
-                (ids,) = await self._reads.leg_ids(deployment, [call])
-                return deployment, ids
-        raise _no_call(call)
+    async def _one(
+        self, kind: str, id_: str, deployment: str | None, look: Callable[[Scope], Awaitable[T | None]]
+    ) -> tuple[str, T]:
+        """Return what an id names, and where. Raises NotFound, and BadRequest where it is in several deployments."""
+        looked = {name: await look(self._deployments[name].scope) for name in self._asked(deployment)}
+        found = [(name, thing) for name, thing in looked.items() if thing is not None]
+        if not found:
+            raise NotFound(f"There is no {kind} {id_}, or it is no longer kept.")
+        if len(found) > 1:
+            names = ", ".join(name for name, _ in found)
+            raise BadRequest("deployment", f"This {kind} is in several deployments: name one of {names}.")
+        return found[0]
 
     def _asked(self, deployment: str | None) -> list[str]:
         """Return the deployments that a filter names."""
@@ -178,25 +200,9 @@ def _before(until: int | None) -> int | None:
     return None if until is None else until - 1
 
 
-def _cursor(text: str | None, listings: Sequence[Listing]) -> Cursor | None:
-    if text is None:
-        return None
-    try:
-        cursor = Cursor.decode(text)
-    except ValueError:
-        cursor = None
-    if cursor is None or cursor.listing not in listings:
-        raise BadRequest("cursor", "The cursor is not one that this list gave; leave it out to begin at the start.")
-    return cursor
-
-
 def _by_deployment(entries: Iterable[Entry]) -> dict[str, dict[str, Entry]]:
     """Return the entries by deployment and id."""
     groups: dict[str, dict[str, Entry]] = {}
     for entry in entries:
         groups.setdefault(entry.deployment, {})[entry.place.id] = entry
     return groups
-
-
-def _no_call(call: str) -> NotFound:
-    return NotFound(f"There is no call {call}, or it is no longer kept.")

@@ -13,7 +13,7 @@ from cdr_service.domain.commit import Commit, Document, read
 from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.filters import CallFilters, SwitchFilters
 from cdr_service.domain.options import Options
-from cdr_service.domain.pages import Page
+from cdr_service.domain.pages import Cursor, Listing, Page, Place
 from cdr_service.domain.reception import Received
 from cdr_service.errors import BadRequest, NotFound, StoreUnavailable
 from cdr_service.reading.queries import Queried, Queries
@@ -250,6 +250,43 @@ async def test_one_call_in_two_deployments_is_two_calls(server: StoreServer) -> 
             ("c1", "east"),
             ("c1", "west"),
         ]
+
+
+async def test_an_id_in_two_deployments_is_asked_for_by_its_deployment(server: StoreServer) -> None:
+    """Neither of the two is shown for the other: without a deployment the answer names those to choose from."""
+    server.ask("FLUSHALL")
+    async with service_at(server.url, east=Options(), west=Options(policy="owner")) as service:
+        for name in ("east", "west"):
+            await service.post(Feed().document(call_start("c1"), join(f"bob-{name}", "c1"), join("al", "c1")), to=name)
+        await service.post(Feed("w").document(call_start("c2")), to="west")
+        queries = service.queries
+        for ask in (queries.call("c1"), queries.legs("c1", 1), queries.meeting("m-c1"), queries.meeting("c1")):
+            with pytest.raises(BadRequest, match="in several deployments: name one of east, west") as refused:
+                await ask
+            assert refused.value.parameter == "deployment"
+        for name in ("east", "west"):
+            assert (await queries.call("C1", name)).deployment == name
+            assert (await queries.meeting("m-c1", name)).deployment == name
+            page = await queries.legs("c1", 1, deployment=name)
+            assert [leg.id for leg in page.items] == [f"bob-{name}"]
+            assert [leg.id for leg in (await queries.legs("c1", 1, page.next)).items] == ["al"]
+        assert (await queries.call("c2")).deployment == "west"
+        with pytest.raises(NotFound, match="There is no call c2"):
+            await queries.call("c2", "east")
+        with pytest.raises(BadRequest, match='no deployment "north"; those that exist: east, west'):
+            await queries.call("c1", "north")
+
+
+async def test_usage_is_a_page(server: StoreServer) -> None:
+    """Deployments in the order in which they are set, so many at a time; another list's cursor is refused."""
+    server.ask("FLUSHALL")
+    async with service_at(server.url, west=Options(), east=Options(), north=Options()) as service:
+        pages = await all_pages(lambda cursor: service.queries.usage(2, cursor))
+        assert [[use.deployment for use in page] for page in pages] == [["west", "east"], ["north"]]
+        cursor = Cursor(Listing.USAGE, Place(0, ""), "south").encode()
+        for wrong in (cursor, "x", Cursor(Listing.LEGS, Place(0, ""), "east").encode()):
+            with pytest.raises(BadRequest, match="not one that this list gave"):
+                await service.queries.usage(2, wrong)
 
 
 async def test_calls_are_selected_by_what_the_index_does_not_hold(service: Service) -> None:

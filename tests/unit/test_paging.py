@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdr_service.domain.pages import Cursor, Listing, Page, Place
-from cdr_service.reading.paging import Entry, Walk
+from cdr_service.reading.paging import Entry, Walk, part
 
 
 class Thing(NamedTuple):
@@ -170,3 +170,28 @@ def test_a_cursor_is_text_for_a_url() -> None:
     cursor = Cursor(Listing.ENDED, Place(1_710_234_000_000, "~/ä?"), "default", 2)
     assert cursor.encode().replace("-", "").replace("_", "").isalnum()
     assert Cursor.decode(cursor.encode()) == cursor
+
+
+@given(
+    st.sets(st.tuples(st.sampled_from(DEPLOYMENTS), ids)),
+    st.sets(st.tuples(st.sampled_from(DEPLOYMENTS), ids)),
+    st.integers(1, 3),
+)
+def test_a_short_list_is_given_by_deployment_and_id(
+    staying: set[tuple[str, str]], going: set[tuple[str, str]], limit: int
+) -> None:
+    """Page by page every entry once, whatever else goes meanwhile; without a limit all at once."""
+    entries = [Entry(Place(0, id_), deployment) for deployment, id_ in staying | going]
+    wanted = sorted((deployment, id_) for deployment, id_ in staying)
+    page, cursor = part(entries, DEPLOYMENTS, Listing.BRIDGES, limit, None)
+    seen = page
+    entries = [Entry(Place(0, id_), deployment) for deployment, id_ in staying]
+    while cursor is not None:
+        page, cursor = part(entries, DEPLOYMENTS, Listing.BRIDGES, limit, cursor)
+        assert len(page) <= limit
+        seen += page
+    found = [(deployment, place.id) for place, deployment in seen]
+    assert found == sorted(set(found))
+    assert set(wanted) <= set(found)
+    whole, end = part(entries, DEPLOYMENTS, Listing.BRIDGES, None, None)
+    assert ([(deployment, place.id) for place, deployment in whole], end) == (wanted, None)
