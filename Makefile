@@ -1,7 +1,7 @@
 # Every target makes the virtual environment from the lock file first; nothing else is needed before.
 PYTHON ?= python3
 BIN := .venv/bin
-UV_VERSION := 0.11.0
+UV_VERSION := 0.13.9
 # A uv on the PATH serves; otherwise one is put beside the project, apart from its environment.
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 
@@ -41,4 +41,4 @@ clean:
 
 .tools/bin/uv:
 	$(PYTHON) -m venv .tools
-	.tools/bin/pip install --quiet uv
+	.tools/bin/pip install --quiet uv==$(UV_VERSION)

@@ -76,7 +76,7 @@ def _problem(envelope: dict[str, Any], rest: dict[str, Any]) -> str | None:
     if "type" not in envelope:
         return "The record has no type."
     if "time" not in envelope:
-        return "The record's time is missing or is not RFC 3339."
+        return "The record's time is missing, is not RFC 3339, or lies outside the years 1 to 9999 in UTC."
     if any(name.lower() in ("@recordindex", "@correlatorindex") for name in rest):
         return f"An index of the record is not a whole number from 0 to {MAX_NUMBER}."
     if "record_index" not in envelope and "correlator_index" not in envelope:

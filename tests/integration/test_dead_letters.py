@@ -22,7 +22,7 @@ from cdr_service.store.embedded import embedded_server, running_server
 from cdr_service.store.kept import RedisKept
 from cdr_service.store.redis_store import RedisStore, Written
 from tests.feed import Feed, call_start, join
-from tests.integration.command import Service, run, running
+from tests.integration.command import SAMPLES, Service, run, running
 from tests.integration.servers import eventually
 
 GARBAGE = b"<html>no records</html>"
@@ -108,12 +108,35 @@ class TestListed:
         first = service.get("/v1/dead-letters?limit=1")
         (record,) = first["items"]
         assert (record["kind"], record["session"], record["bridge"]) == ("record", "s", "cms1")
-        assert record["reason"] == "The record's time is missing or is not RFC 3339."
+        assert (
+            record["reason"]
+            == "The record's time is missing, is not RFC 3339, or lies outside the years 1 to 9999 in UTC."
+        )
         assert json.loads(record["content"])["@time"] == "yesterday"
         (whole,) = service.get(f"/v1/dead-letters?limit=1&cursor={first['next']}")["items"]
         assert (whole["kind"], whole["reason"]) == ("not_cdr", "The root element is <html>, not <records>.")
         assert whole["content"] == GARBAGE.decode()
         assert [line["reason"] for line in service.events("document.rejected")] == [whole["reason"]]
+
+    def test_times_that_utc_cannot_write_down(self, service: Service) -> None:
+        """Each of them sets its own record aside, with a 200; the others of the document are applied and shown."""
+        assert service.post((SAMPLES / "odd" / "edges-of-time.xml").read_bytes()) == 200
+        letters = service.get("/v1/dead-letters")["items"]
+        assert [letter["kind"] for letter in letters] == ["record"] * 3
+        assert {json.loads(letter["content"])["@time"] for letter in letters} == {
+            "9999-12-31T23:59:60Z",
+            "9999-12-31T23:59:59-12:00",
+            "0001-01-01T00:00:00+14:00",
+        }
+        calls = service.get("/v1/calls")["items"]
+        assert [call["started_at"] for call in calls] == [
+            "9999-12-31T23:59:59Z",
+            "2024-03-12T09:00:00Z",
+            "0001-01-01T00:00:00Z",
+        ]
+        assert [service.get(f"/v1/calls/{call['id']}")["started_at"] for call in calls] == [
+            call["started_at"] for call in calls
+        ]
 
     def test_the_oldest_go_first(self, tmp_path: Path) -> None:
         """No more than CDR_DEAD_LETTER_MAX are kept, however many come."""

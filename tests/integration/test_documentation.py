@@ -114,6 +114,14 @@ def test_the_answer_in_the_readme(service: Service) -> None:
     hold(example.answer, json.loads(body))
 
 
+def test_the_makefile_pins_uv() -> None:
+    """Where there is no uv, the one that is installed is the one that wrote the lock file."""
+    told = subprocess.run(
+        ["make", "-n", "-B", ".tools/bin/uv"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert re.search(r"^\.tools/bin/pip install --quiet uv==\d+\.\d+\.\d+$", told, re.MULTILINE)
+
+
 @pytest.mark.parametrize(
     "page",
     ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))],

@@ -188,7 +188,19 @@ def test_record_without_a_time_is_rejected() -> None:
     batch = odd("times")
     assert [record.time - NINE_O_CLOCK for record in batch.records] == [0, 0, 125, 0]
     assert [rejected.record_index for rejected in batch.rejected] == [5, 6, 7, 8, 9, 10, 11]
-    assert {rejected.reason for rejected in batch.rejected} == {"The record's time is missing or is not RFC 3339."}
+    assert {rejected.reason for rejected in batch.rejected} == {
+        "The record's time is missing, is not RFC 3339, or lies outside the years 1 to 9999 in UTC."
+    }
+
+
+def test_a_time_that_utc_cannot_write_down_rejects_its_record() -> None:
+    """A leap second or an offset may lead out of the years 1 to 9999; the last and first second of these are taken."""
+    batch = odd("edges-of-time")
+    assert [record.record_index for record in batch.records] == [2, 4, 6]
+    assert [rejected.record_index for rejected in batch.rejected] == [1, 3, 5]
+    assert {rejected.reason for rejected in batch.rejected} == {
+        "The record's time is missing, is not RFC 3339, or lies outside the years 1 to 9999 in UTC."
+    }
 
 
 def test_record_without_a_sound_index_is_rejected() -> None:
