@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from aiohttp import hdrs, web
 from cdr_service.errors import BadRequest
 
 FORMATS: Final = ("json", "csv")
+_WEIGHT: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -21,7 +23,27 @@ def wants_csv(request: web.Request) -> bool:
         if chosen not in FORMATS:
             raise BadRequest("format", "format must be one of json, csv.")
         return chosen == "csv"
-    return "text/csv" in request.headers.get(hdrs.ACCEPT, "")
+    return prefers_csv(",".join(request.headers.getall(hdrs.ACCEPT, ())))
+
+
+def prefers_csv(accept: str) -> bool:
+    """Tell whether the header `Accept` puts CSV before JSON (RFC 9110, section 12.5.1); JSON where it does not care."""
+    wanted = dict(map(_range, accept.split(",")))
+    csv, json = (_weight(wanted, kind, name) for kind, name in (("text", "csv"), ("application", "json")))
+    return csv[0] > 0 and csv > json
+
+
+def _range(text: str) -> tuple[str, float]:
+    """Return a media range and its weight. One that cannot be read counts as not wanted."""
+    name, *parameters = (part.strip().lower() for part in text.split(";"))
+    weights = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
+    return name, float(weights[0]) if weights and _WEIGHT.fullmatch(weights[0]) else float(not weights)
+
+
+def _weight(wanted: Mapping[str, float], kind: str, name: str) -> tuple[float, int]:
+    """Return how much a media type is wanted, and how precisely it was named."""
+    named = (f"{kind}/{name}", f"{kind}/*", "*/*")
+    return next(((wanted[one], 3 - place) for place, one in enumerate(named) if one in wanted), (0.0, 0))
 
 
 def csv_page(items: Sequence[Any], columns: Sequence[str], following: str | None) -> web.Response:

@@ -114,6 +114,15 @@ def test_the_answer_in_the_readme(service: Service) -> None:
     hold(example.answer, json.loads(body))
 
 
+def test_the_table_of_rooms_is_whole() -> None:
+    """CONTRIBUTING names every room and every module that lies beside them, and no other."""
+    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("| room |")[2].partition("\n\n")[0]
+    named = {name for row in table.splitlines() for name in re.findall(r"`([a-z_]+(?:/|\.py))`", row.split("|")[1])}
+    package = ROOT / "cdr_service"
+    rooms = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert named == rooms | {path.name for path in package.glob("[!_]*.py")}
+
+
 def test_the_makefile_pins_uv() -> None:
     """Where there is no uv, the one that is installed is the one that wrote the lock file."""
     told = subprocess.run(

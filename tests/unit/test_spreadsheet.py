@@ -6,7 +6,7 @@ import io
 import pytest
 from msgspec import Struct
 
-from cdr_service.web.spreadsheet import csv_page
+from cdr_service.web.spreadsheet import csv_page, prefers_csv
 
 
 class Inner(Struct):
@@ -58,3 +58,30 @@ def test_the_next_page_is_named_in_a_header() -> None:
     """The cursor of the next page has no place in a CSV, so it is a header."""
     assert csv_page([], ("name",), "abc").headers["Next-Cursor"] == "abc"
     assert "Next-Cursor" not in csv_page([], ("name",), None).headers
+
+
+@pytest.mark.parametrize(
+    ("accept", "csv"),
+    [
+        ("", False),
+        ("*/*", False),
+        ("text/csv", True),
+        ("Text/CSV; charset=utf-8", True),
+        ("text/*", True),
+        ("text/csv, */*", True),
+        ("text/csv, */*;q=0.1", True),
+        ("text/csv, application/json", False),
+        ("text/csv, application/json;q=0.9", True),
+        ("text/csv;q=0.1, application/json", False),
+        ("text/csv;q=0.5, */*;q=0.8", False),
+        ("text/csv;q=0", False),
+        ("text/csv;q=0, */*", False),
+        ("text/csv;q=much", False),
+        ("application/json;q=0, text/csv;q=0.001", True),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", False),
+        ("text/csvx, application/text/csv", False),
+    ],
+)
+def test_the_header_accept_is_weighed(accept: str, csv: bool) -> None:
+    """CSV is given where it is wanted more than JSON, or as much but named more precisely."""
+    assert prefers_csv(accept) is csv
