@@ -19,6 +19,8 @@ from cdr_service.web.problems import problems
 from cdr_service.web.spreadsheet import csv_page, wants_csv
 
 BODY_BYTES_MAX: Final = 1024 * 1024
+ID: Final = "{id:[^/]+}"
+"""An id in a path: aiohttp's own pattern takes no braces. A slash within an id is written %2F."""
 CALL_COLUMNS: Final = (
     *("id", "deployment", "call_bridge", "session", "meeting", "name", "call_type", "cospace", "owner_name", "owner"),
     *("tenant", "cdr_tag", "state", "started_at", "ended_at", "end_estimated", "participants", "participants_peak"),
@@ -46,9 +48,9 @@ def api_app(
     app.add_routes(
         [
             web.get("/v1/calls", api.calls),
-            web.get("/v1/calls/{id}", api.call),
-            web.get("/v1/calls/{id}/legs", api.legs),
-            web.get("/v1/meetings/{id}", api.meeting),
+            web.get(f"/v1/calls/{ID}", api.call),
+            web.get(f"/v1/calls/{ID}/legs", api.legs),
+            web.get(f"/v1/meetings/{ID}", api.meeting),
             web.get("/v1/switches", api.switches),
             web.get("/v1/usage", api.usage),
             web.get("/v1/bridges", api.bridges),
@@ -70,29 +72,31 @@ class _Api:
         return _listed(request, await self._queries.calls(wanted, page.limit, page.cursor), CALL_COLUMNS)
 
     async def call(self, request: web.Request) -> web.Response:
-        only(request)
-        return _json(await self._queries.call(_id(request)))
+        only(request, "deployment")
+        return _json(await self._queries.call(_id(request), request.query.get("deployment")))
 
     async def legs(self, request: web.Request) -> web.Response:
-        only(request, *PAGING)
-        page = paging(request)
-        return _json(await self._queries.legs(_id(request), page.limit, page.cursor))
+        only(request, "deployment", *PAGING)
+        page, deployment = paging(request), request.query.get("deployment")
+        return _json(await self._queries.legs(_id(request), page.limit, page.cursor, deployment))
 
     async def meeting(self, request: web.Request) -> web.Response:
-        only(request)
-        return _json(await self._queries.meeting(_id(request)))
+        only(request, "deployment")
+        return _json(await self._queries.meeting(_id(request), request.query.get("deployment")))
 
     async def switches(self, request: web.Request) -> web.Response:
         wanted, page = filters(request, SwitchFilters, *PAGING, "format"), paging(request)
         return _listed(request, await self._queries.switches(wanted, page.limit, page.cursor), SWITCH_COLUMNS)
 
     async def usage(self, request: web.Request) -> web.Response:
-        only(request)
-        return _json(await self._queries.usage())
+        only(request, *PAGING)
+        page = paging(request)
+        return _json(await self._queries.usage(page.limit, page.cursor))
 
     async def bridges(self, request: web.Request) -> web.Response:
-        only(request)
-        return _json(await self._collection.bridges())
+        only(request, *PAGING)
+        page = paging(request)
+        return _json(await self._collection.bridges(page.limit, page.cursor))
 
     async def dead_letters(self, request: web.Request) -> web.Response:
         only(request, *PAGING)

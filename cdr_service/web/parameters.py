@@ -1,5 +1,6 @@
 """Query parameters: read by the types of the filters, and refused with a sentence that names the parameter."""
 
+from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, TypeVar, get_args, get_type_hints
@@ -59,10 +60,15 @@ def only(request: web.Request, *known: str) -> None:
     """Refuse parameters that are not known, or that come twice."""
     for name in request.query:
         if name not in known:
-            listed = ", ".join(sorted(known)) or "none"
-            raise BadRequest(name, f"There is no parameter of this name here; there are: {listed}.")
+            raise BadRequest(name, f"There is no parameter of this name here{_those(known)}.")
+        if not request.query[name]:
+            raise BadRequest(name, f"{name} is empty: leave it out, or give it a value.")
         if len(request.query.getall(name)) > 1:
             raise BadRequest(name, f"{name} may be given once.")
+
+
+def _those(known: Collection[str]) -> str:
+    return f"; those that exist: {', '.join(sorted(known))}" if known else ", nor any other"
 
 
 def _milliseconds(name: str, text: str) -> int:

@@ -37,7 +37,8 @@ def test_a_plus_sign_that_was_not_escaped_is_understood() -> None:
 @pytest.mark.parametrize(
     ("query", "parameter", "sentence"),
     [
-        ("colour=red", "colour", "There is no parameter of this name here"),
+        ("colour=red", "colour", "There is no parameter of this name here; those that exist: cospace, "),
+        ("name=", "name", "name is empty: leave it out, or give it a value."),
         ("state=open", "state", "state must be one of active, ended, all."),
         ("license=gold", "license", "license must be one of SMP+, PMP+, none."),
         ("since=yesterday", "since", "since must be a time such as"),
