@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from cdr_service.cli.ask import call, calls, switches, usage
+from cdr_service.cli.explain import explain
 from cdr_service.cli.keep import check, rebuild
 from cdr_service.cli.send import replay, simulate
 from cdr_service.cli.serve import demo, serve
@@ -35,7 +36,7 @@ def cli() -> None:
     """Receive the CDRs of Cisco Meeting Servers and tell which license each call uses, why, and when it switched."""
 
 
-for command in (serve, demo, simulate, replay, calls, call, switches, usage, rebuild, check):
+for command in (serve, demo, simulate, replay, calls, call, switches, usage, explain, rebuild, check):
     cli.add_command(command)
 
 

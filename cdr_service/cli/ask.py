@@ -35,12 +35,23 @@ def _asking(command: F) -> F:
     return url(as_json(command))
 
 
-def ask(url: str | None, path: str, parameters: Mapping[str, Any] | None = None, *, member: str = "items") -> Any:
-    """Return the API's answer, which has `member`; end with one sentence where there is none."""
+def ask(
+    url: str | None,
+    path: str,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    member: str = "items",
+    body: Any = None,
+) -> Any:
+    """Return the API's answer, which has `member`; end with one sentence where there is none. A `body` is posted."""
     url, token = _place(url)
     query = urlencode({name: value for name, value in (parameters or {}).items() if value is not None})
     target = f"{url.rstrip('/')}{path}" + (f"?{query}" if query else "")
-    request = Request(target, headers={"Authorization": f"Bearer {token}"} if token else {})  # noqa: S310 - see _place
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    data = None
+    if body is not None:
+        headers["Content-Type"], data = "application/json", json.dumps(body).encode()
+    request = Request(target, data, headers)  # noqa: S310 - see _place
     where = printable(url)
     try:
         with _opener().open(request, timeout=SECONDS) as response:
@@ -93,7 +104,8 @@ def _detail(problem: HTTPError) -> str:
         return f"The service answered {problem.code}."
 
 
-def _license(license_: Mapping[str, Any] | None) -> str:
+def license_text(license_: Mapping[str, Any] | None) -> str:
+    """Return a license of the API in short."""
     if license_ is None:
         return "none"
     if license_["holder"]:
@@ -101,7 +113,8 @@ def _license(license_: Mapping[str, Any] | None) -> str:
     return license_["type"] if license_["weight"] == "1" else f"{license_['weight']} {license_['type']}"
 
 
-def _print_json(answer: Any) -> None:
+def print_json(answer: Any) -> None:
+    """Print the API's own answer."""
     click.echo(json.dumps(answer, indent=2))
 
 
@@ -124,11 +137,11 @@ def calls(url: str | None, as_json: bool, license_: str | None, **filters: Any) 
     """List calls with the license that each uses."""
     answer = ask(url, "/v1/calls", {"license": license_, **filters})
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
     rows = [
         Row(
-            (moment(c["started_at"]), c["participants"], _license(c["license"]), c["name"]),
+            (moment(c["started_at"]), c["participants"], license_text(c["license"]), c["name"]),
             f"{c['id']}  {c['license']['reason'] if c['license'] else c['state']}",
         )
         for c in answer["items"]
@@ -145,7 +158,7 @@ def call(url: str | None, as_json: bool, id_: str, deployment: str | None) -> No
     """Show one call: its license, and how that came about."""
     answer = ask(url, f"/v1/calls/{quote(id_, safe='')}", {"deployment": deployment}, member="transitions")
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
     show_facts(
         {
@@ -155,16 +168,16 @@ def call(url: str | None, as_json: bool, id_: str, deployment: str | None) -> No
             "from (UTC)": moment(answer["started_at"]),
             "to (UTC)": moment(answer["ended_at"]),
             "people": f"{answer['participants']}, at most {answer['participants_peak']}",
-            "license": _license(answer["license"]),
+            "license": license_text(answer["license"]),
             "why": (answer["license"] or {}).get("reason"),
-            **{f"under {policy}": _license(other) for policy, other in answer["alternatives"].items()},
+            **{f"under {policy}": license_text(other) for policy, other in answer["alternatives"].items()},
             "meeting": answer["meeting"],
             "complete": "yes" if answer["complete"] else "no, records that could belong to it are lost",
         }
     )
     click.echo()
     rows = [
-        Row((moment(t["at"]), _license(t["from"]), _license(t["to"]), t["cause"]), t["reason"])
+        Row((moment(t["at"]), license_text(t["from"]), license_text(t["to"]), t["cause"]), t["reason"])
         for t in answer["transitions"]
     ]
     show(("at (UTC)", "from", "to", "cause"), rows, "No license was taken yet.", below="why", whole=True)
@@ -180,11 +193,11 @@ def switches(url: str | None, as_json: bool, **filters: Any) -> None:
     """List the moments at which meetings went from one license to another."""
     answer = ask(url, "/v1/switches", filters)
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
     rows = [
         Row(
-            (moment(s["at"]), _license(s["from"]), _license(s["to"]), s["name"]),
+            (moment(s["at"]), license_text(s["from"]), license_text(s["to"]), s["name"]),
             f"{' '.join(s['calls'][:1])}  {s['reason']}",
         )
         for s in answer["items"]
@@ -199,7 +212,7 @@ def usage(url: str | None, as_json: bool) -> None:
     """Show the licenses in use now."""
     answer = ask(url, "/v1/usage")
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
     rows = [
         Row(

@@ -30,12 +30,13 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": str(home), **settings}
 
 
-def run(home: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+def run(home: Path, *arguments: str, stdin: str | None = None, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; `stdin` is what it reads."""
     return subprocess.run(
         command(*arguments),
         cwd=ROOT,
         env=environment(home, **settings),
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=60,
