@@ -12,9 +12,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cdr_service.domain.identity import Identity
-from cdr_service.domain.legs import MOVED, Leg, Stay, arrivals, stays, video_at
+from cdr_service.domain.legs import MOVED, Leg
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.spaces import Circumstances, Learned
+from cdr_service.domain.stays import Stay, arrivals, stays, video_at
 from cdr_service.domain.timeline import Kind, Occurrence, Timeline
 
 

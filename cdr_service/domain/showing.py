@@ -5,10 +5,12 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import asdict
 
-from cdr_service.domain import legs, usage
+from cdr_service.domain import stays as of_leg
+from cdr_service.domain import usage
 from cdr_service.domain.calls import Call, Meeting
-from cdr_service.domain.legs import Leg, LegState, Stay
+from cdr_service.domain.legs import Leg
 from cdr_service.domain.licensing import License
+from cdr_service.domain.stays import LegState, Stay
 from cdr_service.domain.timeline import CallCount, Standing, Transition
 from cdr_service.domain.views import (
     CallSummary,
@@ -142,7 +144,7 @@ def leg_view(leg: Leg, calls: Mapping[str, Call]) -> LegView:
     return LegView(
         id=leg.id,
         call=call,
-        state=LegState.ENDED if call_is_over else legs.state(leg),
+        state=LegState.ENDED if call_is_over else of_leg.state(leg),
         counted=leg.counted,
         user=user.user,
         holds_license=user.holds_license,
@@ -166,7 +168,7 @@ def leg_view(leg: Leg, calls: Mapping[str, Call]) -> LegView:
 def leg_stays(leg: Leg, calls: Mapping[str, Call]) -> list[Stay]:
     """Return when the leg was in which call. One whose callLegEnd was lost leaves with its call."""
     found: list[Stay] = []
-    for stay in legs.stays(leg):
+    for stay in of_leg.stays(leg):
         call = calls.get(stay.call)
         end = call.end if call else None
         left = stay.left if end is None or (stay.left is not None and stay.left <= end) else end

@@ -8,8 +8,8 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from cdr_service.domain.legs import LegState
 from cdr_service.domain.licensing import Status
+from cdr_service.domain.stays import LegState
 from cdr_service.domain.timeline import Cause
 
 CallState = Literal["active", "ended"]

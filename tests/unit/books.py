@@ -1,6 +1,7 @@
 """The books in memory with what tests want beside: documents as bytes, what became of them, and all things by kind."""
 
 from collections import Counter
+from collections.abc import Callable
 
 from cdr_service.domain import books
 from cdr_service.domain.bookkeeping import Bookkeeper, Source
@@ -49,13 +50,21 @@ class Books(books.Books):
     def change_directory(self, directory: Directory, at: OrderKey) -> list[Event]:
         """Go by another directory from now on, and look up again who is in live calls; return what happened."""
         self.directory = directory
+        return self.learn(lambda keeper: self.look_up_again(keeper, at))
+
+    def look_up_again(self, keeper: Bookkeeper, at: OrderKey) -> None:
+        """Look up all calls again."""
+        for call in self.calls:
+            keeper.look_up_again(call, at)
+
+    def learn(self, what: Callable[[Bookkeeper], None]) -> list[Event]:
+        """Take in what no record told; return what happened."""
         told = len(self.events)
 
-        def look_up(keeper: Bookkeeper, _: Workspace) -> None:
-            for call in self.calls:
-                keeper.look_up_again(call, at)
+        def learn(keeper: Bookkeeper, _: Workspace) -> None:
+            what(keeper)
 
-        self.perform(look_up)
+        self.perform(learn)
         return self.events[told:]
 
     @property

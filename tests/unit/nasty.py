@@ -1,6 +1,6 @@
 """Made-up record sets that are nastier than what a Meeting Server sends, and ways to deliver them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -9,6 +9,8 @@ from msgspec.structs import asdict
 
 from cdr_service.domain.bookkeeping import Source
 from cdr_service.domain.directory import Directory, User
+from cdr_service.domain.events import Event
+from cdr_service.domain.identity import NOBODY, Identity
 from cdr_service.domain.options import Options
 from cdr_service.domain.records import (
     CallEnd,
@@ -24,7 +26,8 @@ from cdr_service.domain.records import (
     StreamingEnd,
     StreamingStart,
 )
-from tests.unit.books import Parcel
+from cdr_service.domain.spaces import AD_HOC, SCHEDULED, Release, SpaceFacts
+from tests.unit.books import Books, Parcel
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -443,3 +446,49 @@ def scattered(sent: Sequence[Sent], chance: Random) -> Batches:
         if chance.random() < 0.3:
             batches.append([])
     return [batch for batch in batches if batch]
+
+
+class Learning(NamedTuple):
+    """Something that no record tells, and which of the calls or legs it is about."""
+
+    what: Directory | SpaceFacts | Release | bool | str
+    """A directory, the space of a call, the server's release, whether a leg uses video, the user behind a leg."""
+    about: int = 0
+
+    def take(self, books: Books, at: OrderKey) -> list[Event]:
+        """Take it into the books; return what happened."""
+        match self.what:
+            case Directory() as directory:
+                return books.change_directory(directory, at)
+            case SpaceFacts() as facts:
+                return books.learn(lambda keeper: keeper.know_space(self._one_of(books.calls), facts, at))
+            case bool(video):
+                return books.learn(lambda keeper: keeper.know_video(self._one_of(books.legs), video, at))
+            case str(user):
+                return books.learn(lambda keeper: keeper.know_user(self._one_of(books.legs), user, at))
+            case release:
+                happened = books.learn(lambda keeper: keeper.know_release(release, at))
+                return happened + books.learn(lambda keeper: books.look_up_again(keeper, at))
+
+    def _one_of(self, known: Mapping[str, object]) -> str:
+        return sorted(known)[self.about % len(known)] if known else ""
+
+
+_facts = st.builds(
+    SpaceFacts,
+    owner=st.sampled_from((NOBODY, Identity("alice@example.com", None, True, True), Identity("bob@example.com"))),
+    kind=st.sampled_from((None, AD_HOC, SCHEDULED)),
+    members=st.sampled_from((None, (), ("alice@example.com", "carol@example.com"))),
+    lync_mode=st.sampled_from((None, "gateway", "dualHomeCluster", "dualHomeCallBridge")),
+    known=st.just(True),
+)
+
+learnings: Final = st.builds(
+    Learning,
+    st.sampled_from(DIRECTORIES)
+    | _facts
+    | st.sampled_from(((2, 2), (2, 3), (3, 8)))
+    | st.booleans()
+    | st.sampled_from(("alice@example.com", "bob@example.com")),
+    st.integers(0, 5),
+)

@@ -26,14 +26,15 @@ from cdr_service.simulator.scenarios import START, Scenario, documents, generate
 from tests.unit.books import Books, Parcel
 from tests.unit.facts import differences, facts, folded_anew, idle_while_wanted, misjudged_claims, overpaid, timeline
 from tests.unit.nasty import (
-    DIRECTORIES,
     DIRECTORY,
     HOLDERS,
+    Learning,
     Sent,
     Writer,
     contentions,
     deliveries,
     in_order,
+    learnings,
     options,
     person,
     record_sets,
@@ -90,21 +91,25 @@ def test_what_is_folded_on_is_what_a_fold_of_everything_gives(sent: list[Sent], 
 
 
 @TRIED
-@given(sent=SETS, chosen=options, changes=st.lists(st.tuples(st.integers(0, 40), st.sampled_from(DIRECTORIES))))
-def test_a_changed_directory_is_folded_in_like_a_record(
-    sent: list[Sent], chosen: Options, changes: list[tuple[int, Directory]]
+@given(sent=SETS, chosen=options, changes=st.lists(st.tuples(st.integers(0, 40), learnings)))
+def test_what_is_learned_is_folded_in_like_a_record(
+    sent: list[Sent], chosen: Options, changes: list[tuple[int, Learning]]
 ) -> None:
-    """Users and owners who change while calls go on: timelines stay those of a fold of everything, events add up."""
+    """A directory, spaces, users, media and releases that become known while calls go on.
+
+    Timelines stay those of a fold of everything, claims those that the others allow, events and counts add up.
+    """
     books = Books(DIRECTORY, chosen)
     standing: dict[str, Event] = {}
     for place, (source, record) in enumerate(sent):
         hear(standing, books.take(Parcel(source, [record])))
-        for directory in (directory for when, directory in changes if when == place):
-            hear(standing, books.change_directory(directory, OrderKey(record.time + 1, "", 0)))
+        for learning in (learning for when, learning in changes if when == place):
+            hear(standing, learning.take(books, OrderKey(record.time + 1, "", 0)))
         stored = {id_: timeline(meeting.timeline) for id_, meeting in books.meetings.items()}
         assert stored == folded_anew(books)
         assert misjudged_claims(books) == []
         assert {id_: _heard(event) for id_, event in standing.items()} == told(books)
+        assert all(count > 0 for count in books.usage.values())
 
 
 @TRIED

@@ -10,7 +10,6 @@ import pytest
 
 from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.events import LATE_MILLISECONDS, Event
-from cdr_service.domain.legs import LegState, state, stays
 from cdr_service.domain.licensing import SHARED
 from cdr_service.domain.options import Options
 from cdr_service.domain.records import (
@@ -27,6 +26,7 @@ from cdr_service.domain.records import (
     UnknownRecord,
 )
 from cdr_service.domain.showing import standing_of
+from cdr_service.domain.stays import LegState, state, stays
 from tests.unit.books import Books, Parcel
 from tests.unit.facts import differences, facts
 from tests.unit.nasty import DIRECTORY, EPOCH, Sent, Writer, in_order, person

@@ -5,16 +5,7 @@ from typing import Any
 
 import pytest
 
-from cdr_service.domain.legs import (
-    UNANSWERED,
-    Leg,
-    LegState,
-    observe_end,
-    observe_start,
-    observe_update,
-    state,
-    stays,
-)
+from cdr_service.domain.legs import Leg, observe_end, observe_start, observe_update
 from cdr_service.domain.records import (
     CallLegEnd,
     CallLegStart,
@@ -23,6 +14,7 @@ from cdr_service.domain.records import (
     MediaUsage,
     Record,
 )
+from cdr_service.domain.stays import UNANSWERED, LegState, state, stays
 from tests.unit.nasty import EPOCH, Writer
 
 START, UPDATE, END = CallLegStart, CallLegUpdate, CallLegEnd
