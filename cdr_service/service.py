@@ -21,6 +21,7 @@ from cdr_service.domain.events import Event
 from cdr_service.domain.options import Options
 from cdr_service.domain.prefetch import behind
 from cdr_service.domain.reception import Received, Reception
+from cdr_service.domain.steps import changes
 from cdr_service.domain.workspace import Key, NeedsLoad, Workspace
 from cdr_service.errors import Draining, StoreConflict, StoreUnavailable
 from cdr_service.parting import RECORDS_PER_COMMIT, Piece, Task, Waiting, named_by, parted
@@ -260,6 +261,7 @@ class Intake:
                 keeper.events.append(_rejected(letter, now, next(ids)))
         reception.finish()
         keeper.settle()
+        commit.history = changes(workspace)
         return commit, received
 
 

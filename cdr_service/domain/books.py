@@ -4,6 +4,7 @@ They answer what-if questions (`explain`) by the very code that decides real mee
 use them too.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any, NamedTuple, TypeVar
@@ -15,6 +16,7 @@ from cdr_service.domain.events import Event
 from cdr_service.domain.options import Options
 from cdr_service.domain.reception import Received, Reception
 from cdr_service.domain.records import Record, RejectedRecord
+from cdr_service.domain.steps import Steps, changes
 from cdr_service.domain.workspace import LEGS_OF, OPEN_IN, Key, NeedsLoad, Workspace
 
 _INDEXES = (LEGS_OF, OPEN_IN)
@@ -42,6 +44,8 @@ class Books:
         self.options = options or Options()
         self.things: dict[Key, Any] = {}
         self.events: list[Event] = []
+        self.history: Steps = Counter()
+        """The use over time, as the sum of what each batch changed."""
         self.loads = 0
         """How many things were loaded, ever."""
         self.now = 0
@@ -68,12 +72,14 @@ class Books:
             try:
                 outcome = work(keeper, workspace)
                 keeper.settle()
+                history = changes(workspace)
             except NeedsLoad as need:
                 self.loads += len(need.keys)
                 loaded |= {key: self._stored(key) for key in need.keys}
                 continue
             break
         self._write(workspace)
+        self.history.update(history)
         self.events += keeper.events
         return outcome
 

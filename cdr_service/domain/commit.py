@@ -1,6 +1,6 @@
 """What a document becomes on its way into the store: the values that pass between the service and its store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -10,6 +10,7 @@ from cdr_service.domain.bookkeeping import Source
 from cdr_service.domain.documents import NotACdrDocument, parse
 from cdr_service.domain.events import Event
 from cdr_service.domain.records import Batch, RejectedRecord
+from cdr_service.domain.steps import Step
 from cdr_service.domain.workspace import Key, Workspace
 
 
@@ -62,6 +63,8 @@ class Commit(Struct, kw_only=True):
     workspace: Workspace
     received: int
     """When, in milliseconds of our clock."""
+    history: Mapping[Step, int] = {}
+    """By how much the use over time changes, and where."""
     events: list[Event] = []
     dead_letters: list[DeadLetter] = []
     documents: list[Document] = []

@@ -103,6 +103,15 @@ class Workspace:
         """Return the thing as it was loaded."""
         return self._loaded.get(key)
 
+    def is_loaded(self, *key: str) -> bool:
+        """Was the thing or index loaded?"""
+        return key in self._loaded
+
+    def legs_before(self, calls: Iterable[str]) -> list[Leg]:
+        """Return every leg that had been on one of the calls, as it was loaded; the calls' indexes must be loaded."""
+        ids = sorted(set().union(*(self._loaded.get((LEGS_OF, call), ()) for call in calls)))
+        return [leg for leg in (self.before(("leg", id_)) for id_ in ids) if leg is not None]
+
     def put(self, thing: Thing | None, *key: str) -> None:
         """Change a thing; None removes it."""
         self.changed[key] = thing
