@@ -1,4 +1,4 @@
-"""What must be done beside the intake, once among all processes: the directory, calls that never end, retention.
+"""What must be done beside the intake, once among all processes: directory, calls that never end, history, retention.
 
 Each deployment has one lease for it; the process that has the lease does the work, in small steps and in turn with
 the documents, so that the intake is never held up.
@@ -92,6 +92,7 @@ class Caretaker:
         await self._conclude(now)
         await self._each(await self._upkeep.silent_calls(now - _ms(self._spans.stale_call_hours, _HOUR)), close_stale)
         await self._retain(now)
+        await self._upkeep.settle_history(now)
 
     async def _hold(self) -> bool:
         """Say that this process lives; return whether it has the lease."""
@@ -137,6 +138,7 @@ class Caretaker:
         await self._each(loose, lambda _, books, name: forget_loose(books, name))
         expired = await self._upkeep.expired_sessions(kept)
         await self._each(expired, lambda _, books, session: forget_session(books, session))
+        await self._upkeep.forget_history(kept)
         while await self._upkeep.trim(
             events_since=kept,
             dead_since=kept,

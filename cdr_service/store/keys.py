@@ -39,6 +39,15 @@ class Keys:
         """Sorted set of `meeting|time|session|number` by the time of a transition from one license to another."""
         self.usage = self.prefix + "usage"
         """Hash of what is in use now; a field that falls to 0 is removed."""
+        self.history_hours = self.prefix + "history:hours"
+        """Hash of settled hours: by how much each changes what is in use, and when it was settled; the field `before`
+        has the sum of those that retention removed."""
+        self.history_peaks = self.prefix + "history:peaks"
+        """Hash of the peaks of the minutes of each settled hour. Until retention removes the hour."""
+        self.history_steps = self.prefix + "history:steps"
+        """Hash of the steps of each settled hour, compressed. Until retention removes the hour."""
+        self.history_fresh = self.prefix + "history:fresh"
+        """Hash of the hours that have steps which are not settled, with how many commits brought them."""
         self.bridges = self.prefix + "bridges"
         """Set of bridge ids. Until retention has removed every session of the bridge."""
         self.sessions = self.prefix + "sessions"
@@ -64,6 +73,20 @@ class Keys:
         The directory lives for good, everything else until retention removes it (`domain.upkeep`).
         """
         return self.prefix + ":".join(key)
+
+    def fresh_steps(self, hour: int) -> str:
+        """Return the name of the steps of an hour that are not settled: a hash of changes by `milliseconds series`.
+
+        Until they are settled, which is soon after the hour.
+        """
+        return f"{self.prefix}history:fresh:{hour}"
+
+    def spans(self, length: int) -> str:
+        """Return the name of the list of meetings that took licenses for so long (see `domain.history.LENGTHS`).
+
+        A sorted set of ids by when they began to. Until retention removes the meeting.
+        """
+        return f"{self.prefix}spans:{length}"
 
     def alive(self, process: str) -> str:
         """Return the name of the sign of life of a process: its generation, a string that expires within seconds."""

@@ -11,6 +11,7 @@ from cdr_service.domain.workspace import DIRECTORY
 from cdr_service.errors import StoreLayoutError
 from cdr_service.store.codec import decode, encode
 from cdr_service.store.connection import Connection, Script
+from cdr_service.store.history import RedisHistory
 from cdr_service.store.keys import LAYOUT, Keys, dropped_from, removed_from
 from cdr_service.store.writes import DOCUMENT_BYTES
 
@@ -44,6 +45,7 @@ class Upkeep:
         self._keys = Keys(deployment)
         self._process = process
         self._generation = generation
+        self._history = RedisHistory(connection)
 
     async def check_layout(self) -> None:
         """Raise StoreLayoutError where a newer release wrote the store; note the layout in one that is new."""
@@ -191,6 +193,14 @@ class Upkeep:
                 [("XDEL", keys.documents, *gone), ("HINCRBY", keys.counts, DOCUMENT_BYTES, -freed)]
             )
         return len(gone) == DOCUMENTS_AT_ONCE
+
+    async def settle_history(self, now: int) -> None:
+        """Sum up the hours of the history that are over by now (milliseconds) and have changed."""
+        await self._history.settle(self._keys.deployment, now)
+
+    async def forget_history(self, since: int) -> None:
+        """Remove the oldest hours of the history, up to the first that has changed since then."""
+        await self._history.forget(self._keys.deployment, since)
 
     async def directory(self) -> Directory | None:
         """Return the directory that all processes decide by."""

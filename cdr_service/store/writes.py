@@ -1,7 +1,7 @@
 """What a commit writes: the changed things, and the indexes and counts that follow from their change."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +10,8 @@ from cdr_service.domain import usage
 from cdr_service.domain.announcements import announcement
 from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.commit import Commit, DeadLetter
+from cdr_service.domain.history import HOUR, span_of
+from cdr_service.domain.steps import Step
 from cdr_service.domain.timeline import Standing, Transition
 from cdr_service.domain.upkeep import is_loose
 from cdr_service.domain.workspace import LEGS_OF, OPEN_IN, Key
@@ -49,6 +51,7 @@ def commands(
         yield ("ZADD", keys.heard, "XX", commit.received, call)
     for count, change in usage.differences((before, after) for _, before, after in changes).items():
         yield ("HINCRBY", keys.usage, count, change)
+    yield from _history(keys, commit.history)
     yield from _appended(keys, commit, bounds, process)
 
 
@@ -67,6 +70,24 @@ def _appended(keys: Keys, commit: Commit, bounds: Bounds, process: str) -> Itera
         yield ("HINCRBY", keys.counts, DOCUMENT_BYTES, len(packed))
 
 
+def _history(keys: Keys, changes: Mapping[Step, int]) -> Iterator[Command]:
+    """Yield the changes of the use over time."""
+    for (time, series), change in changes.items():
+        hour = time // HOUR
+        yield ("HINCRBY", keys.fresh_steps(hour), f"{time - hour * HOUR} {series}", change)
+    for hour in sorted({step.time // HOUR for step in changes}):
+        yield ("HINCRBY", keys.history_fresh, hour, 1)
+
+
+def _span(keys: Keys, meeting: str, before: Meeting | None, after: Meeting | None) -> Iterator[Command]:
+    """Yield the changes of the lists of meetings that took licenses."""
+    was, now = span_of(before), span_of(after)
+    if was is not None and (now is None or now.length != was.length):
+        yield ("ZREM", keys.spans(was.length), meeting)
+    if now is not None and now != was:
+        yield ("ZADD", keys.spans(now.length), now.since, meeting)
+
+
 def _indexes(keys: Keys, key: Key, before: Any, after: Any, received: int, policy: str) -> Iterator[Command]:
     """Yield the changes of the lists that a thing stands in."""
     match key[0]:
@@ -74,6 +95,7 @@ def _indexes(keys: Keys, key: Key, before: Any, after: Any, received: int, polic
             yield from _call_indexes(keys, before, after, received)
         case "meeting":
             yield from _switches(keys, before, after, policy)
+            yield from _span(keys, key[1], before, after)
         case "leg" | "recording":
             yield from _loose(keys, key, before, after, received)
         case "session" if after is None:
