@@ -21,6 +21,7 @@ from cdr_service.errors import StoreLayoutError, StoreUnavailable
 from cdr_service.holders import HoldersFile
 from cdr_service.metrics import Metrics, TimedStore
 from cdr_service.reading.collection import Collection
+from cdr_service.reading.history import History
 from cdr_service.reading.queries import Queried, Queries
 from cdr_service.reporting import CountedReceiver, Reporter
 from cdr_service.service import Deployment, Intake
@@ -30,6 +31,7 @@ from cdr_service.store.address import parse_store_url
 from cdr_service.store.collection import RedisCollection
 from cdr_service.store.connection import Connection, connect
 from cdr_service.store.embedded import embedded_server
+from cdr_service.store.history import RedisHistory
 from cdr_service.store.redis_store import RedisStore, Written
 from cdr_service.store.upkeep import Upkeep
 from cdr_service.store.writes import Bounds
@@ -141,7 +143,8 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
             await stack.enter_async_context(_cared_for(caretaker, upkeep, reporter, name))
         reads = RedisCollection(connection)
         queries = Queries(queried, reads, now)
-        api = api_app(settings, queries, Collection(reads, intakes, now), health, metrics)
+        history = History(queried, RedisHistory(connection), reads, now)
+        api = api_app(settings, queries, history, Collection(reads, intakes, now), health, metrics)
         api_port = await stack.enter_async_context(listen(api, outside.api, tls=_tls(settings, "api")))
         receivers = {name: CountedReceiver(intake, metrics) for name, intake in intakes.items()}
         server = intake_server(receivers, settings.deployments)

@@ -10,6 +10,7 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Re
 
 import click
 
+from cdr_service.cli.over_time import show_history, show_peak
 from cdr_service.cli.tables import Row, moment, show, show_facts
 from cdr_service.domain.text import printable
 from cdr_service.settings import ServiceSettings, SettingsError, load_only
@@ -208,8 +209,33 @@ def switches(url: str | None, as_json: bool, **filters: Any) -> None:
 
 @click.command()
 @_asking
-def usage(url: str | None, as_json: bool) -> None:
-    """Show the licenses in use now."""
+@click.option("--history", is_flag=True, help="What was in use in each hour, or another --step.")
+@click.option("--peak", is_flag=True, help="When most of the shared pool was in use, and by which meetings.")
+@click.option("--step", type=click.Choice(["1m", "5m", "1h", "1d"]), help="Of the history.")
+@click.option("--since", help="A time such as 2026-01-05T09:00:00Z.")
+@click.option("--until", help="The same.")
+@click.option("--deployment")
+@click.option("--policy", help="Count as under this policy rather than the one that decides.")
+@click.option("--limit", type=click.IntRange(1, 500), help="Steps of the history.")
+def usage(url: str | None, as_json: bool, history: bool, peak: bool, **filters: Any) -> None:
+    """Show the licenses in use now; or what was in use over time."""
+    given = [name for name, value in filters.items() if value is not None]
+    unfit = given if not (history or peak) else [name for name in given if peak and name in ("step", "limit")]
+    if history and peak:
+        raise click.UsageError("Ask for --history or for --peak.")
+    if unfit:
+        raise click.UsageError(f"--{unfit[0]} is for --history{'' if peak else ' or --peak'}.")
+    if history or peak:
+        path, member = ("/v1/usage/history", "items") if history else ("/v1/usage/peak", "shared_sixths")
+        answer = ask(url, path, filters, member=member)
+        if as_json:
+            print_json(answer)
+        elif peak:
+            show_peak(answer)
+        else:
+            show_history(answer)
+            _say_more(answer)
+        return
     answer = ask(url, "/v1/usage")
     if as_json:
         print_json(answer)

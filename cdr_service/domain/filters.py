@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from cdr_service.domain.addresses import fold_case, normalize_address
 from cdr_service.domain.calls import Call, Meeting
+from cdr_service.domain.history import StepName
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.licensing import License
 from cdr_service.domain.showing import standing_of, switch_kind
@@ -52,6 +53,22 @@ class SwitchFilters(Struct, frozen=True, kw_only=True, rename={"before": "from",
     meeting: str | None = None
     since: int | None = None
     until: int | None = None
+
+
+class PeakFilters(Struct, frozen=True, kw_only=True):
+    """Of which span the highest use is asked for; None takes all that is kept."""
+
+    deployment: str | None = None
+    policy: str | None = None
+    """The policy under which licenses are counted; None takes the one that decides."""
+    since: int | None = None
+    until: int | None = None
+
+
+class HistoryFilters(PeakFilters, frozen=True, kw_only=True):
+    """What steps of the history are asked for."""
+
+    step: StepName = "1h"
 
 
 class CallMatch:

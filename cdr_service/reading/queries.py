@@ -84,7 +84,7 @@ class Queries:
                     found[ids[known.call.id]] = call_summary(scope, known)
             return [[found[entry]] if entry in found else [] for entry in entries]
 
-        walk = Walk(self._asked(filters.deployment), listings, places, examine)
+        walk = Walk(asked(self._deployments, filters.deployment), listings, places, examine)
         return await walk.page(limit, cursor_of(cursor, listings))
 
     async def call(self, call: str, deployment: str | None = None) -> CallView:
@@ -150,7 +150,7 @@ class Queries:
                 found |= await self._gathering.switches(self._deployments[deployment].scope, group.values(), match)
             return [found[entry] for entry in entries]
 
-        walk = Walk(self._asked(filters.deployment), [Listing.SWITCHES], places, examine)
+        walk = Walk(asked(self._deployments, filters.deployment), [Listing.SWITCHES], places, examine)
         return await walk.page(limit, cursor_of(cursor, [Listing.SWITCHES]))
 
     async def usage(self, limit: int | None = None, cursor: str | None = None) -> Page[UsageView]:
@@ -176,7 +176,7 @@ class Queries:
         self, kind: str, id_: str, deployment: str | None, look: Callable[[Scope], Awaitable[T | None]]
     ) -> tuple[str, T]:
         """Return what an id names, and where. Raises NotFound, and BadRequest where it is in several deployments."""
-        looked = {name: await look(self._deployments[name].scope) for name in self._asked(deployment)}
+        looked = {name: await look(self._deployments[name].scope) for name in asked(self._deployments, deployment)}
         found = [(name, thing) for name, thing in looked.items() if thing is not None]
         if not found:
             raise NotFound(f"There is no {kind} {id_}, or it is no longer kept.")
@@ -185,14 +185,16 @@ class Queries:
             raise BadRequest("deployment", f"This {kind} is in several deployments: name one of {names}.")
         return found[0]
 
-    def _asked(self, deployment: str | None) -> list[str]:
-        """Return the deployments that a filter names."""
-        if deployment is None:
-            return list(self._deployments)
-        if deployment not in self._deployments:
-            names = ", ".join(self._deployments)
-            raise BadRequest("deployment", f'There is no deployment "{deployment}"; those that exist: {names}.')
-        return [deployment]
+
+def asked(deployments: Iterable[str], deployment: str | None) -> list[str]:
+    """Return the deployments that a filter names; raise BadRequest where it names none that exists."""
+    known = list(deployments)
+    if deployment is None:
+        return known
+    if deployment not in known:
+        names = ", ".join(known)
+        raise BadRequest("deployment", f'There is no deployment "{deployment}"; those that exist: {names}.')
+    return [deployment]
 
 
 def _before(until: int | None) -> int | None:

@@ -6,10 +6,11 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from cdr_service.domain.filters import CallFilters, SwitchFilters
+from cdr_service.domain.filters import CallFilters, HistoryFilters, PeakFilters, SwitchFilters
 from cdr_service.domain.pages import Page
 from cdr_service.metrics import Metrics
 from cdr_service.reading.collection import Collection
+from cdr_service.reading.history import History
 from cdr_service.reading.queries import Queries
 from cdr_service.settings import ServiceSettings
 from cdr_service.web.doors import api_door
@@ -31,15 +32,23 @@ SWITCH_COLUMNS: Final = (
     *("deployment", "meeting", "calls", "name", "at", "kind", "from.type", "from.holder", "from.weight", "to.type"),
     *("to.holder", "to.weight", "cause", "rule", "leg", "user", "late", "reason"),
 )
+HISTORY_COLUMNS: Final = (
+    *("deployment", "start", "personal_peak", "shared_sixths_peak", "shared_licenses_peak", "participants_peak"),
+)
 
 _encode: Final = msgspec.json.Encoder().encode
 
 
 def api_app(
-    settings: ServiceSettings, queries: Queries, collection: Collection, health: Health, metrics: Metrics
+    settings: ServiceSettings,
+    queries: Queries,
+    history: History,
+    collection: Collection,
+    health: Health,
+    metrics: Metrics,
 ) -> web.Application:
     """Return the application of the API's port."""
-    api = _Api(queries, collection, metrics)
+    api = _Api(queries, history, collection, metrics)
     app = web.Application(
         middlewares=[problems, api_door(settings.api_token, settings.api_bind)],
         client_max_size=BODY_BYTES_MAX,
@@ -53,6 +62,8 @@ def api_app(
             web.get(f"/v1/meetings/{ID}", api.meeting),
             web.get("/v1/switches", api.switches),
             web.get("/v1/usage", api.usage),
+            web.get("/v1/usage/history", api.usage_history),
+            web.get("/v1/usage/peak", api.usage_peak),
             web.get("/v1/bridges", api.bridges),
             web.get("/v1/dead-letters", api.dead_letters),
             web.get("/metrics", api.metrics),
@@ -62,8 +73,9 @@ def api_app(
 
 
 class _Api:
-    def __init__(self, queries: Queries, collection: Collection, metrics: Metrics) -> None:
+    def __init__(self, queries: Queries, history: History, collection: Collection, metrics: Metrics) -> None:
         self._queries = queries
+        self._history = history
         self._collection = collection
         self._metrics = metrics
 
@@ -92,6 +104,13 @@ class _Api:
         only(request, *PAGING)
         page = paging(request)
         return _json(await self._queries.usage(page.limit, page.cursor))
+
+    async def usage_history(self, request: web.Request) -> web.Response:
+        wanted, page = filters(request, HistoryFilters, *PAGING, "format"), paging(request)
+        return _listed(request, await self._history.steps(wanted, page.limit, page.cursor), HISTORY_COLUMNS)
+
+    async def usage_peak(self, request: web.Request) -> web.Response:
+        return _json(await self._history.peak(filters(request, PeakFilters)))
 
     async def bridges(self, request: web.Request) -> web.Response:
         only(request, *PAGING)

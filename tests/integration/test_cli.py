@@ -452,6 +452,21 @@ class TestAsking:
         lines = run(home, "usage", "--url", service.api_url, COLUMNS="80").stdout.splitlines()
         assert re.fullmatch(r"1 of 3 +1 +1 +2 +3 +join +default", lines[1])
 
+    def test_usage_over_time(self, service: Service, home: Path) -> None:
+        """The history shows the most of each step, the peak its moment and its meetings; an empty one says so."""
+        span = ("--since", "2024-03-12T11:00:00Z", "--until", "2024-03-12T11:02:00Z")
+        asked = ("usage", "--url", service.api_url, *span)
+        lines = run(home, *asked, "--history", "--step", "1m", COLUMNS="80").stdout.splitlines()
+        assert re.fullmatch(r"2024-03-12 11:01:00 +2 +1 +3 +default", lines[1])
+        assert re.fullmatch(r"2024-03-12 11:00:00 +2 +0 +2 +default", lines[2])
+        peak = run(home, *asked, "--peak").stdout
+        assert peak.startswith("2 SMP+ at 2024-03-12 11:00:00 (UTC), by the policy join\n")
+        assert "techsupport" in peak
+        early = ("usage", "--url", service.api_url, "--until", "2024-03-11T11:00:00Z")
+        assert run(home, *early, "--history").stdout == "Nothing was recorded then.\n"
+        assert run(home, *early, "--peak").stdout == "No SMP+ was used then.\n"
+        assert "--step is for --history." in run(home, *asked, "--peak", "--step", "1m").stderr
+
     @pytest.mark.parametrize(
         ("arguments", "path"),
         [

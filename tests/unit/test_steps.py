@@ -11,8 +11,9 @@ from cdr_service.domain.calls import Meeting, Recording, meeting_occurrences
 from cdr_service.domain.directory import Directory
 from cdr_service.domain.fold import Fold, Setting
 from cdr_service.domain.legs import Leg
+from cdr_service.domain.licensing import policies_of
+from cdr_service.domain.options import Options
 from cdr_service.domain.records import OrderKey
-from cdr_service.domain.settling import Options
 from cdr_service.domain.slots import Claim
 from cdr_service.domain.steps import Step
 from cdr_service.domain.timeline import Occurrence, Standing, Timeline
@@ -57,7 +58,7 @@ def recount(books: Books) -> dict[int, Counter[str]]:
     for time in sorted(times):
         counts: Counter[str] = Counter()
         for meeting in books.meetings.values():
-            for policy in books.options.policies:
+            for policy in policies_of(books.options):
                 standing = meeting.timeline.standings.get(policy, Standing())
                 last = next((t.after for t in reversed(standing.transitions) if t.at.time <= time), None)
                 counts[usage.personal(policy)] += last is not None and last.holder is not None
