@@ -19,7 +19,7 @@ from cdr_service.domain.options import Options
 from cdr_service.ending import end
 from cdr_service.errors import StoreLayoutError, StoreUnavailable
 from cdr_service.holders import HoldersFile
-from cdr_service.metrics import Metrics, TimedStore
+from cdr_service.metrics import Counting, Metrics, TimedStore
 from cdr_service.reading.collection import Collection
 from cdr_service.reading.history import History
 from cdr_service.reading.queries import Queried, Queries
@@ -103,6 +103,8 @@ class Outside(NamedTuple):
     intake: socket.socket
     api: socket.socket
     store_url: str
+    counting: Counting | None = None
+    """Where workers count together."""
 
 
 @asynccontextmanager
@@ -124,7 +126,7 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
     async with AsyncExitStack() as stack:
         connection = connect(outside.store_url)
         stack.push_async_callback(connection.close)
-        metrics = Metrics()
+        metrics = Metrics(settings.deployments, outside.counting)
         reporter = Reporter(metrics)
         process = secrets.token_hex(8)
         store = RedisStore(connection, {name: written(d) for name, d in settings.deployments.items()}, process)

@@ -1,10 +1,18 @@
-"""Prometheus metrics of this process. Labels come from settings and closed sets, so their number is bounded."""
+"""Prometheus metrics: what this process and its fellow workers counted, and what the store holds.
 
-from collections.abc import Iterable, Sequence
+Labels come from settings and closed sets, so their number is bounded. What is counted is of one machine and is to be
+summed over machines; what the store holds is the same wherever it is asked for, and must not be summed.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest, values
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from cdr_service.domain.commit import Commit, Snapshot
 from cdr_service.domain.licensing import PERSONAL, SHARED
@@ -30,14 +38,41 @@ KNOWN_TYPES: Final = frozenset(
 )
 BRIDGES_MAX: Final = 500
 """Call Bridges that have labels of their own; a cluster has at most 24."""
+DOCUMENT_OUTCOMES: Final = ("accepted", "not_cdr", "refused")
+DEAD_LETTER_KINDS: Final = ("not_cdr", "record", "failed")
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 
-class Metrics:
-    """What this process counts."""
+class Counting(NamedTuple):
+    """Where the workers of one supervisor count together, so that whichever is asked can tell for all."""
 
-    def __init__(self) -> None:
+    folder: str
+    """With a few files of each worker; it goes with the supervisor."""
+    worker: int
+    """A number that no other living worker has. Its successor goes on with its counts, so that none ever falls."""
+
+
+class _State(Collector):
+    """The gauges of one page, as prometheus-client collects them."""
+
+    def __init__(self, gauges: Sequence[GaugeMetricFamily]) -> None:
+        self.gauges = gauges
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        yield from self.gauges
+
+
+class Metrics:
+    """What this process counts. There is one in a process."""
+
+    def __init__(self, deployments: Iterable[str] = (), counting: Counting | None = None) -> None:
+        """Count for these deployments, and with other workers where there are some."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        if counting is not None:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = counting.folder
+            values.ValueClass = values.MultiProcessValue(lambda: counting.worker)  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
+        self._counting = counting
         self._bridges: set[str] = set()
         self.documents = Counter(
             "cdr_documents", "Documents answered.", ("deployment", "outcome"), registry=self.registry
@@ -74,6 +109,12 @@ class Metrics:
         self.dead_letters = Counter(
             "cdr_dead_letters", "Documents and records set aside.", ("deployment", "reason"), registry=self.registry
         )
+        for deployment in deployments:
+            # A counter that begins with its first event has no rise that an alert could see.
+            for kind in DEAD_LETTER_KINDS:
+                self.dead_letters.labels(deployment, kind)
+            for outcome in DOCUMENT_OUTCOMES:
+                self.documents.labels(deployment, outcome)
 
     def _bridge(self, name: str | None) -> str:
         """Return the label of a Call Bridge. Names come from the wire, so only so many become labels."""
@@ -89,34 +130,52 @@ class Metrics:
         self.documents.labels(deployment, outcome).inc()
         self.document_seconds.labels(deployment).observe(seconds)
 
-    def page(self, usage: Iterable[UsageView], bridges: Iterable[BridgeView]) -> bytes:
-        """Return what this process counted, and what the store holds, in Prometheus' text form."""
-        state = CollectorRegistry()
-        calls = Gauge("cdr_calls_active", "Live calls.", ("deployment",), registry=state)
-        people = Gauge("cdr_participants_active", "People in live meetings.", ("deployment",), registry=state)
-        in_use = Gauge(
-            "cdr_licenses_in_use", "Meetings on PMP+; SMP+ licenses taken.", ("deployment", "type"), registry=state
+    def page(self, usage: Iterable[UsageView], bridges: Iterable[BridgeView], *, store: bool = True) -> bytes:
+        """Return what was counted, and what the store holds where it could be asked, in Prometheus' text form."""
+        counted: CollectorRegistry | Collector = self.registry
+        if self._counting is not None:
+            counted = MultiProcessCollector(None, self._counting.folder)  # type: ignore[no-untyped-call]
+        whole = CollectorRegistry()
+        whole.register(counted)
+        whole.register(_State(self._gauges(usage, bridges, store=store)))
+        return generate_latest(whole)
+
+    def _gauges(
+        self, usage: Iterable[UsageView], bridges: Iterable[BridgeView], *, store: bool
+    ) -> Sequence[GaugeMetricFamily]:
+        up = GaugeMetricFamily("cdr_store_up", "1 if the store answered just now, else 0.", value=float(store))
+        calls = GaugeMetricFamily("cdr_calls_active", "Live calls.", labels=["deployment"])
+        people = GaugeMetricFamily("cdr_participants_active", "People in live meetings.", labels=["deployment"])
+        in_use = GaugeMetricFamily(
+            "cdr_licenses_in_use", "Meetings on PMP+; SMP+ licenses taken.", labels=["deployment", "type"]
         )
-        limit = Gauge("cdr_license_limit", "Licenses bought.", ("deployment", "type"), registry=state)
-        last = Gauge(
+        limit = GaugeMetricFamily("cdr_license_limit", "Licenses bought.", labels=["deployment", "type"])
+        last = GaugeMetricFamily(
             "cdr_bridge_last_record_timestamp_seconds",
             "Record time of a Call Bridge's latest record.",
-            ("deployment", "call_bridge"),
-            registry=state,
+            labels=["deployment", "call_bridge"],
         )
         for used in usage:
-            calls.labels(used.deployment).set(used.calls)
-            people.labels(used.deployment).set(used.participants)
-            in_use.labels(used.deployment, PERSONAL).set(used.personal.meetings)
-            in_use.labels(used.deployment, SHARED).set(used.shared.sixths / SIXTHS)
+            calls.add_metric([used.deployment], used.calls)
+            people.add_metric([used.deployment], used.participants)
+            in_use.add_metric([used.deployment, PERSONAL], used.personal.meetings)
+            in_use.add_metric([used.deployment, SHARED], used.shared.sixths / SIXTHS)
             for kind, bought in ((PERSONAL, used.personal.limit), (SHARED, used.shared.limit)):
                 if bought is not None:
-                    limit.labels(used.deployment, kind).set(bought)
+                    limit.add_metric([used.deployment, kind], bought)
+        for (deployment, name), seconds in self._latest(bridges).items():
+            last.add_metric([deployment, name], seconds)
+        return up, calls, people, in_use, limit, last
+
+    def _latest(self, bridges: Iterable[BridgeView]) -> dict[tuple[str, str], float]:
+        """Return the time of the latest record by deployment and label; those past the limit share one."""
+        latest: dict[tuple[str, str], float] = {}
         for bridge in bridges:
             if bridge.last_record_at:
+                labels = (bridge.deployment, self._bridge(bridge.call_bridge))
                 seconds = datetime.fromisoformat(bridge.last_record_at).timestamp()
-                last.labels(bridge.deployment, self._bridge(bridge.call_bridge)).set(seconds)
-        return generate_latest(self.registry) + generate_latest(state)
+                latest[labels] = max(seconds, latest.get(labels, 0.0))
+        return latest
 
     def received(self, deployment: str, received: Sequence[Received]) -> None:
         """Count what became of the records of documents."""

@@ -6,15 +6,18 @@ supervisor has, so its end is noticed even after SIGKILL.
 """
 
 import asyncio
+import json
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import structlog
 
 from cdr_service.compose import Outside, Running, opened
+from cdr_service.metrics import Counting
 from cdr_service.settings import Settings
 from cdr_service.web.server import url_of
 
@@ -24,21 +27,21 @@ GRACE_SECONDS: Final = 30.0
 """How long workers may take to finish what is in flight."""
 
 
-def handed_over(outside: Outside) -> str:
+def handed_over(outside: Outside, counting: Counting) -> str:
     """Return what a worker is to stand on, as an argument of its command line.
 
     Only the embedded store is named, by a path; the URL of another may hold a password, and the worker reads it from
     the same settings as its supervisor.
     """
     embedded = outside.store_url if outside.store_url.startswith("unix:") else ""
-    return f"{outside.intake.fileno()},{outside.api.fileno()},{embedded}"
+    return json.dumps([outside.intake.fileno(), outside.api.fileno(), embedded, *counting])
 
 
 def taken_over(text: str, settings: Settings) -> Outside:
     """Return what the supervisor handed over."""
-    intake, api, embedded = text.split(",", 2)
+    intake, api, embedded, *counting = json.loads(text)
     url = settings.redis_url.get_secret_value() if settings.redis_url else embedded
-    return Outside(socket.socket(fileno=int(intake)), socket.socket(fileno=int(api)), url)
+    return Outside(socket.socket(fileno=intake), socket.socket(fileno=api), url, Counting(*counting))
 
 
 class Supervisor:
@@ -54,9 +57,15 @@ class Supervisor:
 
     async def run(self, stop: asyncio.Event, say: Callable[[Running], None]) -> None:
         """Run until `stop` is set; then let the workers finish, and end the store last. `say` tells where it is."""
-        settings = self._settings
+        with tempfile.TemporaryDirectory(prefix="cdr-metrics-") as folder:
+            await self._supervise(self._settings, folder, stop, say)
+
+    async def _supervise(
+        self, settings: Settings, folder: str, stop: asyncio.Event, say: Callable[[Running], None]
+    ) -> None:
         async with opened(settings) as outside:
-            tasks = [asyncio.create_task(self._keep_running(outside, stop)) for _ in range(self._workers)]
+            counting = [Counting(folder, worker) for worker in range(self._workers)]
+            tasks = [asyncio.create_task(self._keep_running(outside, one, stop)) for one in counting]
             intake_url = url_of(outside.intake, secure=settings.intake_tls_cert is not None)
             api_url = url_of(outside.api, secure=settings.api_tls_cert is not None)
             say(Running(intake_url, api_url))
@@ -68,11 +77,19 @@ class Supervisor:
                 process.kill()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _keep_running(self, outside: Outside, stop: asyncio.Event) -> None:
+    async def _keep_running(self, outside: Outside, counting: Counting, stop: asyncio.Event) -> None:
         """Start a worker, and another when it ends before it should."""
         while not stop.is_set():
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "cdr_service", "serve", *self._arguments, "--worker", handed_over(outside)),
+                *(
+                    sys.executable,
+                    "-m",
+                    "cdr_service",
+                    "serve",
+                    *self._arguments,
+                    "--worker",
+                    handed_over(outside, counting),
+                ),
                 stdin=asyncio.subprocess.PIPE,
                 pass_fds=(outside.intake.fileno(), outside.api.fileno()),
             )

@@ -1,5 +1,6 @@
 """The query API: which license each call uses and why, what switched, and what is in use now."""
 
+import asyncio
 from typing import Any, Final
 
 import msgspec
@@ -8,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from cdr_service.domain.filters import CallFilters, HistoryFilters, PeakFilters, SwitchFilters
 from cdr_service.domain.pages import Page
+from cdr_service.errors import StoreUnavailable
 from cdr_service.metrics import Metrics
 from cdr_service.reading.collection import Collection
 from cdr_service.reading.history import History
@@ -22,6 +24,8 @@ from cdr_service.web.spreadsheet import csv_page, wants_csv
 BODY_BYTES_MAX: Final = 1024 * 1024
 ID: Final = "{id:[^/]+}"
 """An id in a path: aiohttp's own pattern takes no braces. A slash within an id is written %2F."""
+METRICS_SECONDS: Final = 4.0
+"""How long the store may take for `/metrics`; a scraper waits for ten seconds."""
 CALL_COLUMNS: Final = (
     *("id", "deployment", "call_bridge", "session", "meeting", "name", "call_type", "cospace", "owner_name", "owner"),
     *("tenant", "cdr_tag", "state", "started_at", "ended_at", "end_estimated", "participants", "participants_peak"),
@@ -124,8 +128,13 @@ class _Api:
 
     async def metrics(self, request: web.Request) -> web.Response:
         only(request)
-        usage, bridges = await self._queries.usage(), await self._collection.bridges()
-        body = self._metrics.page(usage.items, bridges.items)
+        try:
+            async with asyncio.timeout(METRICS_SECONDS):
+                usage, bridges = await self._queries.usage(), await self._collection.bridges()
+            body = self._metrics.page(usage.items, bridges.items)
+        except (StoreUnavailable, TimeoutError):
+            # What was counted is wanted above all while the store is in trouble.
+            body = self._metrics.page([], [], store=False)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
