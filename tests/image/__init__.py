@@ -1,0 +1,1 @@
+"""The image: its own steps, run without an engine."""
