@@ -297,9 +297,9 @@ class Bookkeeper:
         self._workspace.put(leg, "leg", leg.id)
         calls = {call: self._known_call(call) for call in leg.calls}
         was, now = (leg_occurrences(one, leg.id, calls, self._view) for one in (before, leg))
-        if self._knowledge.tells_media(leg):
+        if leg.ending is not None:
             for call in calls.values():
-                self._media_told(call.meeting)
+                self._leg_over(leg, call.meeting)
         for meeting in {calls[o.call].meeting for o in {*was, *now} if was != now}:
             of_meeting = ([o for o in found if calls[o.call].meeting == meeting] for found in (was, now))
             self._settling.changed(meeting, *of_meeting, alone=leg.alone)
@@ -308,10 +308,10 @@ class Bookkeeper:
                 self._settling.fold_whole(call.meeting)
         return leg, calls, was, now
 
-    def _media_told(self, id_: str) -> None:
-        """Note that a leg of the meeting turned out to have used other media; once it is over, that counts."""
+    def _leg_over(self, leg: Leg, id_: str) -> None:
+        """Note whether a leg of the meeting turned out to have used other media; once all is over, that counts."""
         meeting = self._workspace.meeting(id_)
-        if meeting is not None and not meeting.media_told:
+        if meeting is not None and not meeting.media_told and self._knowledge.tells_media(leg):
             self._workspace.put(replace(meeting, media_told=True), "meeting", id_)
         self._settling.look_at(id_)
 
