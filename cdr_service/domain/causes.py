@@ -59,6 +59,8 @@ def _cause_of_learning(before: Scene, now: Scene) -> Cause:
 def _cause_of_weight(before: Scene, now: Scene, *, left: bool) -> Cause:
     """Return why a meeting on SMP+ takes more or less of it."""
     if before.uses_video is not now.uses_video:
+        if before.uses_video is None and not now.uses_video:
+            return Cause.CORRECTION
         return Cause.VIDEO_STARTED if now.uses_video else Cause.VIDEO_STOPPED
     if left:
         return Cause.PARTICIPANT_LEFT

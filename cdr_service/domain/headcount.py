@@ -78,10 +78,17 @@ class Headcount:
                 self._count(occurrence)
                 touched.add(occurrence.call)
         self.peak = max(self.peak, self.participants)
+        self._note_video()
         for id_ in touched:
             call = self.calls.get(id_)
             if call is not None and call.participants > call.participants_peak:
                 self.calls[id_] = replace(call, participants_peak=call.participants)
+
+    def _note_video(self) -> None:
+        now = self.attendance
+        known = True if now.video else False if now.audio_only else now.uses_video if self.participants else None
+        if known is not now.uses_video:
+            self.attendance = replace(now, uses_video=known)
 
     def _count(self, occurrence: Occurrence) -> None:
         kind = occurrence.kind

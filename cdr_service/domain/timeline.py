@@ -157,11 +157,8 @@ class Attendance(Struct, frozen=True, array_like=True):
     """Participants' legs that use none."""
     unsure: int = 0
     """Participants' legs of whom the Meeting Server itself does not say whose they are."""
-
-    @property
-    def uses_video(self) -> bool | None:
-        """Does anybody use video? None where that is known of nobody; who is not known yet goes with the others."""
-        return True if self.video else False if self.audio_only else None
+    uses_video: bool | None = None
+    """Does anybody use video? None where that was known of nobody who was in; who is not known goes with the others."""
 
 
 class Timeline(Struct, frozen=True, array_like=True):
