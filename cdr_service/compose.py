@@ -163,7 +163,6 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
 async def _cared_for(caretaker: Caretaker, upkeep: Upkeep, reporter: Reporter, deployment: str) -> AsyncIterator[None]:
     """Look after a deployment while the context lasts; the directory is there before the first document comes."""
     try:
-        await upkeep.check_layout()
         await caretaker.round()
     except StoreUnavailable as problem:
         # Nothing is lost by it: the bridges keep their records until the store answers.

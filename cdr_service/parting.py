@@ -19,6 +19,9 @@ from cdr_service.domain.workspace import DIRECTORY, SERVER, Key, Workspace
 RECORDS_PER_COMMIT: Final = 500
 """So that one commit never keeps the store from others for long."""
 
+TASK_RECORDS: Final = 50
+"""A task may change as much as so many records do."""
+
 Task = Callable[[Bookkeeper, Workspace, int], None]
 """A change of the books that no document brings: given the keeper, the workspace and our clock in milliseconds."""
 
@@ -29,6 +32,8 @@ class Waiting(Struct, kw_only=True):
     document: Document | None = None
     task: Task | None = None
     again: bool = False
+    new: bool = False
+    """Was something of it committed that was not seen before?"""
     done: asyncio.Future[None]
 
     @property
@@ -38,8 +43,10 @@ class Waiting(Struct, kw_only=True):
 
     @property
     def records(self) -> int:
-        """How many records a commit has of it, those that were rejected among them; a task counts as one."""
-        return len(self.batch.records) + len(self.batch.rejected) if self.batch else 1
+        """How many records a commit has of it, those that were rejected among them, or as how many it counts."""
+        if self.batch is None:
+            return TASK_RECORDS if self.task is not None else 1
+        return len(self.batch.records) + len(self.batch.rejected)
 
     def accept(self) -> None:
         """Tell who waits that it is committed."""
@@ -58,9 +65,10 @@ class Piece(Struct, kw_only=True):
     waiting: Waiting
     records: Sequence[Record] = ()
     rejected: Sequence[RejectedRecord] = ()
-    whole: bool = True
     first: bool = True
     last: bool = True
+    new: bool = False
+    """Is something in it that was not seen before? So it was when it was last worked out."""
 
 
 def parted(group: Iterable[Waiting]) -> Iterator[list[Piece]]:
@@ -68,7 +76,7 @@ def parted(group: Iterable[Waiting]) -> Iterator[list[Piece]]:
     pieces: list[Piece] = []
     records = 0
     for piece in (piece for waiting in group for piece in _cut(waiting)):
-        size = len(piece.records) + len(piece.rejected)
+        size = len(piece.records) + len(piece.rejected) or piece.waiting.records
         if pieces and records + size > RECORDS_PER_COMMIT:
             yield pieces
             pieces, records = [], 0
@@ -92,7 +100,6 @@ def _cut(waiting: Waiting) -> Iterator[Piece]:
             waiting=waiting,
             records=batch.records[start:end],
             rejected=batch.rejected[start:end],
-            whole=False,
             first=start == 0,
             last=end >= count,
         )

@@ -20,7 +20,9 @@ from cdr_service.domain.commit import Commit, DeadLetter, Document, Snapshot, de
 from cdr_service.domain.events import Event
 from cdr_service.domain.options import Options
 from cdr_service.domain.prefetch import behind
-from cdr_service.domain.reception import Received, Reception
+from cdr_service.domain.recent import RECENT
+from cdr_service.domain.reception import Received, Reception, bring_in_line, is_new
+from cdr_service.domain.sessions import Session
 from cdr_service.domain.steps import changes
 from cdr_service.domain.workspace import Key, NeedsLoad, Workspace
 from cdr_service.errors import Draining, StoreConflict, StoreUnavailable
@@ -80,6 +82,7 @@ class Intake:
         self._queue: asyncio.Queue[Waiting] = asyncio.Queue()
         self._waiting_bytes = 0
         self._draining = False
+        self._ending: dict[str, asyncio.Task[None]] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Intake"]:
@@ -89,6 +92,7 @@ class Intake:
             yield self
         finally:
             await self.drain()
+            await asyncio.gather(*self._ending.values())
             worker.cancel()
             with suppress(asyncio.CancelledError):
                 await worker
@@ -121,6 +125,38 @@ class Intake:
         A task may be called several times; each time it finds the books as they are then.
         """
         await self._wait(Waiting(task=task, done=asyncio.get_running_loop().create_future()))
+
+    async def end_some_calls(self, session: str) -> bool:
+        """End some of the calls that a replaced session left open, or go on with them; return whether there are more.
+
+        Errors as for `receive`.
+        """
+        more = False
+
+        def some(keeper: Bookkeeper, workspace: Workspace, _now: int) -> None:
+            nonlocal more
+            more = bring_in_line(keeper, workspace, session)
+
+        await self.perform(some)
+        return more
+
+    def _go_on(self, commit: Commit) -> None:
+        """Have the calls ended that a commit left to be ended, in turn with the documents.
+
+        Where that is cut short, what is left is noted in the store, and is done under the lease (`upkeep`).
+        """
+        for thing in commit.workspace.changed.values():
+            if isinstance(thing, Session) and thing.ending is not None and thing.id not in self._ending:
+                self._ending[thing.id] = asyncio.create_task(self._end_calls(thing.id))
+
+    async def _end_calls(self, session: str) -> None:
+        try:
+            while await self.end_some_calls(session):
+                pass
+        except Exception:  # noqa: BLE001, S110 - the upkeep goes on with it, and says what is wrong
+            pass
+        finally:
+            del self._ending[session]
 
     async def _wait(self, waiting: Waiting) -> None:
         if self._draining:
@@ -177,15 +213,13 @@ class Intake:
         self._observer.failed(self.deployment.name, document, problem)
         letter = dead_letter(document, "failed", f"the service failed on this document ({type(problem).__name__})")
         snapshot = Snapshot()
-        commit = Commit(
-            snapshot=snapshot,
-            workspace=Workspace(snapshot.things),
-            events=[_rejected(letter, now, f"{secrets.token_hex(8)}-0")],
-            dead_letters=[letter],
-            documents=[document],
-            received=now,
-        )
+        commit = Commit(snapshot=snapshot, workspace=Workspace(snapshot.things), received=now)
         try:
+            await self._store.load(self.deployment.name, snapshot, [RECENT])
+            if waiting.again or is_new(commit.workspace, letter.kind, document.bridge.encode(), document.body):
+                commit.events.append(_rejected(letter, now, f"{secrets.token_hex(8)}-0"))
+                commit.dead_letters.append(letter)
+                commit.documents.append(document)
             await self._store.commit(self.deployment.name, commit)
         except StoreUnavailable:
             raise
@@ -200,7 +234,7 @@ class Intake:
         for pieces in parted(group):
             for _ in range(CONFLICTS_MAX):
                 commit, received = await self._work_out(pieces)
-                if commit.empty and not received:
+                if commit.empty and not any(piece.waiting.document for piece in pieces):
                     break  # a task that found nothing to do
                 # What was seen before is committed too, though nothing is written: it checks that the store still has
                 # the marks, which those that we remember may have outlived in a failover.
@@ -209,6 +243,9 @@ class Intake:
                 except StoreConflict:
                     continue
                 self._observer.committed(self.deployment.name, commit, received)
+                self._go_on(commit)
+                for piece in pieces:
+                    piece.waiting.new |= piece.new
                 break
             else:
                 raise StoreUnavailable("other processes kept changing the same calls")
@@ -247,14 +284,16 @@ class Intake:
                 if piece.waiting.task is not None:
                     piece.waiting.task(keeper, workspace, now)
                 continue
-            letters = [] if document.batch else [dead_letter(document, "not_cdr", document.problem)]
-            if document.batch is not None:
+            if document.batch is None:
+                piece.new = is_new(workspace, "not_cdr", document.bridge.encode(), document.body)
+                letters = [dead_letter(document, "not_cdr", document.problem)] if piece.new else []
+            else:
                 outcome = reception.receive(document.source, piece.records, piece.rejected, again=piece.waiting.again)
                 received.append(outcome)
                 letters = record_letters(document, outcome.rejected, first=piece.first)
-                if piece.whole and not (outcome.taken or outcome.rejected):
-                    continue
-            if piece.last:
+                piece.new = bool(outcome.taken or outcome.rejected)
+            new = piece.waiting.new or any(other.new for other in pieces if other.waiting is piece.waiting)
+            if piece.last and new:
                 commit.documents.append(document)
             for letter in letters:
                 commit.dead_letters.append(letter)

@@ -19,7 +19,7 @@ from cdr_service.domain.events import Event
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.upkeep import close_stale, conclude_losses, forget_call, forget_loose, forget_session
 from cdr_service.domain.workspace import DIRECTORY, Workspace
-from cdr_service.errors import Draining, StoreUnavailable
+from cdr_service.errors import Draining, StoreLayoutError, StoreUnavailable
 from cdr_service.parting import Task
 from cdr_service.reporting import Reporter
 from cdr_service.service import Intake
@@ -28,6 +28,14 @@ from cdr_service.store.upkeep import Upkeep
 ROUND_SECONDS: Final = 2.0
 LEASE_SECONDS: Final = 10
 LIFE_SECONDS: Final = 15
+TASKS_AT_ONCE: Final = 10
+"""Changes that the upkeep puts into the intake's queue at a time; they share a commit, between documents."""
+COMPARE_SECONDS: Final = 10
+"""How often a process without the lease compares its directory with the one by which all decide."""
+DIFFERS: Final = (
+    "This process's holders file is not the one by which all processes on the store decide: give all the same file "
+    "(CDR_HOLDERS), else users change whenever another process takes over the upkeep."
+)
 SETTLE_SECONDS: Final = 60
 """A gap in a session's records that no feed has filled for so long is a loss."""
 LOOSE_HOURS: Final = 24
@@ -63,7 +71,12 @@ class Caretaker:
         self._read_directory = read_directory
         self._spans = spans
         self._log = structlog.get_logger().bind(deployment=intake.deployment.name)
-        self._looked_up = False
+        self._looked_up: str | None = None
+        """The version of the directory by which all live calls were looked up."""
+        self._layout_known = False
+        self._compared = 0.0
+        self._differing: tuple[str, str] | None = None
+        self._told_differing: tuple[str, str] | None = None
         self._held = 0.0
 
     async def run(self) -> None:
@@ -73,7 +86,10 @@ class Caretaker:
                 await self.round()
                 self._reporter.available(self._intake.deployment.name)
             except StoreUnavailable as problem:
+                self._layout_known = False  # the store that comes back may be another one
                 self._reporter.unavailable(self._intake.deployment.name, problem)
+            except StoreLayoutError as problem:
+                self._reporter.unavailable(self._intake.deployment.name, StoreUnavailable(str(problem)))
             except Draining:
                 return
             except Exception:  # noqa: BLE001 - tomorrow's upkeep must not fall with today's
@@ -82,12 +98,17 @@ class Caretaker:
             await asyncio.sleep(ROUND_SECONDS)
 
     async def round(self) -> None:
-        """Do what is due now."""
+        """Do what is due now. Raises StoreLayoutError where a newer release wrote the store."""
         directory = await asyncio.to_thread(self._read_directory)
+        if not self._layout_known:
+            await self._upkeep.check_layout()
+            self._layout_known = True
         if not await self._hold():
+            await self._compare(directory)
             return
         await self._sync(directory)
         await self._print_for_the_dead()
+        await self._end_calls()
         now = time.time_ns() // 1_000_000
         await self._conclude(now)
         await self._each(await self._upkeep.silent_calls(now - _ms(self._spans.stale_call_hours, _HOUR)), close_stale)
@@ -100,28 +121,54 @@ class Caretaker:
         await self._upkeep.show_life(LIFE_SECONDS)
         return await self._upkeep.lease("upkeep", LEASE_SECONDS)
 
+    async def _is_held(self) -> bool:
+        """Return whether this process still has the lease, which it prolongs where that is due."""
+        return time.monotonic() - self._held <= ROUND_SECONDS or await self._hold()
+
     async def _sync(self, directory: Directory | None) -> None:
         """Make this directory the one that all decide by, and decide live calls anew where it changed."""
         if directory is None:
             return
         stored = await self._upkeep.directory()
-        if stored is not None and stored.version == directory.version and self._looked_up:
-            return
         if stored is None or stored.version != directory.version:
-            self._looked_up = False
             await self._intake.perform(_directory_changed(directory))
+        elif self._looked_up == directory.version:
+            return
+        self._looked_up = None
         at = OrderKey(time.time_ns() // 1_000_000, "", 0)
 
         def look_up(keeper: Bookkeeper, _workspace: Workspace, call: str) -> None:
             keeper.look_up_again(call, at)
 
-        self._looked_up = await self._each(await self._upkeep.live_calls(), look_up)
+        if await self._each(await self._upkeep.live_calls(), look_up):
+            self._looked_up = directory.version
+
+    async def _compare(self, directory: Directory | None) -> None:
+        """Say, once, that our directory is not the one by which all decide, which is that of whoever has the lease.
+
+        Not at once: a file that is replaced for all processes is not read by all at the same moment.
+        """
+        if directory is None or time.monotonic() - self._compared < COMPARE_SECONDS:
+            return
+        self._compared = time.monotonic()
+        stored = await self._upkeep.directory()
+        differing = (directory.version, stored.version) if stored and stored.version != directory.version else None
+        if differing and differing == self._differing and differing != self._told_differing:
+            self._told_differing = differing
+            self._log.warning("directory.differs", reason=DIFFERS)
+        self._differing = differing
 
     async def _print_for_the_dead(self) -> None:
         async for printer, events in self._upkeep.unprinted():
             for told in events:
                 self._reporter.print(told)
             await self._upkeep.forget_printer(printer)
+
+    async def _end_calls(self) -> None:
+        """Go on with what a process that died, or could not reach the store, left of ending calls."""
+        for session in await self._upkeep.ending_sessions():
+            while await self._is_held() and await self._intake.end_some_calls(session):
+                pass
 
     async def _conclude(self, now: int) -> None:
         settled = now - SETTLE_SECONDS * 1000
@@ -143,21 +190,22 @@ class Caretaker:
             events_since=kept,
             dead_since=kept,
             documents_since=now - _ms(self._spans.raw_retention_hours, _HOUR),
-            document_bytes=self._spans.raw_max_bytes,
+            most_bytes=self._spans.raw_max_bytes,
         ):
             pass  # chunk by chunk, with the intake in between
         for stream, entries in (await self._upkeep.newly_dropped()).items():
             self._log.warning(f"{stream}.dropped", entries=entries, reason="there were more than the setting allows")
 
     async def _each(self, ids: list[str], change: Callable[[Bookkeeper, Workspace, str], None]) -> bool:
-        """Change the books for each id, one commit each, in turn with the documents.
+        """Change the books for each id, some in each commit, in turn with the documents.
 
         Stops where the lease is lost; returns whether all is done.
         """
-        for id_ in ids:
-            if time.monotonic() - self._held > ROUND_SECONDS and not await self._hold():
+        for first in range(0, len(ids), TASKS_AT_ONCE):
+            if not await self._is_held():
                 return False
-            await self._intake.perform(_task(change, id_))
+            some = ids[first : first + TASKS_AT_ONCE]
+            await asyncio.gather(*(self._intake.perform(_task(change, id_)) for id_ in some))
         return True
 
 

@@ -5,7 +5,9 @@ from typing import Any, Final
 
 from cdr_service.domain.events import Event
 
-WARNINGS: Final = frozenset({"records.missing", "session.replaced", "document.rejected", "record.rejected"})
+WARNINGS: Final = frozenset(
+    {"records.missing", "session.replaced", "bridges.unnamed", "document.rejected", "record.rejected"}
+)
 """Events that an operator should look at."""
 
 

@@ -6,7 +6,7 @@ and calls keep what each record said, and `settle` folds the timelines of the me
 """
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -17,8 +17,8 @@ from cdr_service.domain.calls import (
     Reported,
     Viewpoint,
     leg_occurrences,
-    merge_start,
     recording_occurrences,
+    with_start,
 )
 from cdr_service.domain.directory import Directory
 from cdr_service.domain.events import Event
@@ -102,9 +102,9 @@ class Bookkeeper:
                 if record.leg:
                     self._leg_changed(source, replace(self._leg(record.leg), streamer=True), at)
             case RecordingEnd(recording=id_):
-                self._recording_ended(self._recording(id_, False), at)
+                self._recording_ended(source, self._recording(id_, False), at)
             case StreamingEnd(streaming=id_):
-                self._recording_ended(self._recording(id_, True), at)
+                self._recording_ended(source, self._recording(id_, True), at)
             case _:
                 pass  # a type that we do not know is kept with the document and counted
 
@@ -171,7 +171,7 @@ class Bookkeeper:
         self._settling.fold_whole(meeting)
 
     def estimate_end(self, call: Call, at: OrderKey | None) -> None:
-        """End a call that gets no callEnd any more, or go on with it (None). A callEnd that came stands."""
+        """End a call that gets no callEnd any more, or take that back (None). A callEnd that came stands."""
         if call.ended is not None or call.end_estimated == at:
             return
         now = replace(call, end_estimated=at)
@@ -179,6 +179,12 @@ class Bookkeeper:
         self._settling.fold_whole(call.meeting)
         if at is not None and call.end is None:
             self._tell("call.ended", now, at, end_estimated=True)
+
+    def reopen(self, call: Call, at: OrderKey) -> None:
+        """Go on with a call whose end was an estimate: what came shows that it lives, or lived on, at that place."""
+        if call.ended is None and call.end_estimated is not None:
+            self.estimate_end(call, None)
+            self._tell("call.started", self._known_call(call.id), at, reopened=True)
 
     def _leg(self, leg: str) -> Leg:
         return self._workspace.leg(leg) or Leg(leg)
@@ -192,10 +198,10 @@ class Bookkeeper:
             raise LookupError(f"call {call} is named by a leg but was never noted")
         return found
 
-    def _noted_call(self, source: Source, call: str, at: OrderKey) -> Call:
-        """Return the call; note it where this is the first record that names it."""
+    def _noted_call(self, source: Source, call: str, at: OrderKey, *, ends: bool = False) -> Call:
+        """Return the call; note it where this is the first record that names it. One that `ends` is not reopened."""
         self._workspace.heard.add(call)
-        known = self._revived(self._workspace.call(call), at)
+        known = self._workspace.call(call) if ends else self._revived(self._workspace.call(call), at)
         if known is not None:
             if at >= known.first_seen:
                 return known
@@ -212,10 +218,8 @@ class Bookkeeper:
         """Go on with a call that was closed because nothing was heard of it."""
         if call is None or call.end_estimated is None or call.end_estimated.session != STALE:
             return call
-        self.estimate_end(call, None)
-        call = self._known_call(call.id)
-        self._tell("call.started", call, at, reopened=True)
-        return call
+        self.reopen(call, at)
+        return self._known_call(call.id)
 
     def _join_meeting(self, call: Call, absorbed: Meeting | None = None) -> None:
         """Put the call among the calls of its meeting, with what it, and the one that it was of before, tell of it."""
@@ -247,20 +251,7 @@ class Bookkeeper:
         self._workspace.heard.add(record.call)
         known = self._revived(self._workspace.call(record.call), at)
         before = known or Call(record.call, source.session, at, source.call_bridge)
-        call = merge_start(
-            before,
-            started=min(at, before.started or at),
-            first_seen=min(at, before.first_seen),
-            session=source.session,
-            call_bridge=source.call_bridge,
-            name=record.name,
-            owner_name=record.owner_name,
-            call_type=record.call_type,
-            cospace=record.cospace,
-            tenant=record.tenant,
-            cdr_tag=record.cdr_tag,
-            correlator=record.call_correlator,
-        )
+        call = with_start(before, source.session, source.call_bridge, record, at)
         self._workspace.put(call, "call", call.id)
         absorbed = None
         if known is not None and known.meeting != call.meeting:
@@ -271,17 +262,21 @@ class Bookkeeper:
             self._tell("call.started", call, at)
 
     def _call_ended(self, source: Source, record: CallEnd, at: OrderKey) -> None:
-        known = self._noted_call(source, record.call, at)
+        known = self._noted_call(source, record.call, at, ends=True)
+        if known.ended is not None and known.ended <= at:
+            return
         reported = Reported(
             record.legs_completed, record.legs_max_active, record.duration_seconds, record.endpoint_recorded
         )
-        call = replace(known, ended=min(at, known.ended or at), end_estimated=None, reported=reported)
+        call = replace(known, ended=at, end_estimated=None, reported=reported)
         self._workspace.put(call, "call", call.id)
         if known.end is None:
             self._settling.look_at(call.meeting)
-            self._tell("call.ended", call, at, duration_seconds=record.duration_seconds)
         elif known.end != call.end:
             self._settling.fold_whole(call.meeting)
+        if known.ended is None:
+            details: dict[str, Any] = {"end_estimated": False} if known.end_estimated else {}
+            self._tell("call.ended", call, at, **details, duration_seconds=record.duration_seconds)
 
     def _leg_changed(self, source: Source, leg: Leg, at: OrderKey) -> None:
         """Store the leg, and hand what this changed in its meetings to the fold."""
@@ -295,7 +290,8 @@ class Bookkeeper:
     def _put_leg(self, before: Leg, leg: Leg) -> tuple[Leg, dict[str, Call], list[Occurrence], list[Occurrence]]:
         """Put the leg into the books; return it with its calls and what happened by it, as known before and now."""
         self._workspace.put(leg, "leg", leg.id)
-        calls = {call: self._known_call(call) for call in leg.calls}
+        known = (self._workspace.call(call) for call in leg.calls)
+        calls = {call.id: call for call in known if call is not None}  # retention may have removed one
         was, now = (leg_occurrences(one, leg.id, calls, self._view) for one in (before, leg))
         if leg.ending is not None:
             for call in calls.values():
@@ -358,7 +354,9 @@ class Bookkeeper:
                 self._workspace.put(replace(known, recordings=(*known.recordings, recording.id)), "call", call)
         self._recording_changed(replace(recording, call=call, started=min(at, recording.started or at)))
 
-    def _recording_ended(self, recording: Recording, at: OrderKey) -> None:
+    def _recording_ended(self, source: Source, recording: Recording, at: OrderKey) -> None:
+        if recording.call is not None:
+            self._noted_call(source, recording.call, max(at, self._known_call(recording.call).first_seen))
         self._recording_changed(replace(recording, ended=min(at, recording.ended or at)))
 
     def _recording_changed(self, recording: Recording) -> None:

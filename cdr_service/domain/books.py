@@ -10,11 +10,11 @@ from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
 from cdr_service.domain.bookkeeping import Bookkeeper, Source
-from cdr_service.domain.calls import Call, Meeting
+from cdr_service.domain.calls import Meeting
 from cdr_service.domain.directory import Directory
 from cdr_service.domain.events import Event
 from cdr_service.domain.options import Options
-from cdr_service.domain.reception import Received, Reception
+from cdr_service.domain.reception import CALLS_AT_ONCE, Received, Reception
 from cdr_service.domain.records import Record, RejectedRecord
 from cdr_service.domain.steps import Steps, changes
 from cdr_service.domain.workspace import LEGS_OF, OPEN_IN, Key, NeedsLoad, Workspace
@@ -50,13 +50,15 @@ class Books:
         """How many things were loaded, ever."""
         self.now = 0
         """Our clock, in milliseconds since 1970 UTC; the caller sets it."""
+        self.calls_at_once = CALLS_AT_ONCE
+        """Calls of a replaced session that one batch ends."""
         self._ids: Iterator[str] = map(str, count(1))
 
     def receive(self, *parcels: Parcel, again: bool = False) -> list[Received]:
         """Take in documents as one batch; return what became of each."""
 
         def received(keeper: Bookkeeper, workspace: Workspace) -> list[Received]:
-            reception = Reception(workspace, keeper, self._ids, self.now)
+            reception = Reception(workspace, keeper, self._ids, self.now, self.calls_at_once)
             found = [reception.receive(*parcel, again=again) for parcel in parcels]
             reception.finish()
             return found
@@ -97,12 +99,20 @@ class Books:
 
     def _write(self, workspace: Workspace) -> None:
         for key, thing in workspace.changed.items():
-            if isinstance(thing, Call):
-                index = (OPEN_IN, thing.session)
-                self.things[index] = self._stored(index) - {thing.id} | ({thing.id} if thing.ended is None else set())
+            if key[0] == "call":
+                self._write_indexes(key[1], self.things.get(key), thing)
             if thing is None:
                 self.things.pop(key, None)
             else:
                 self.things[key] = thing
         for call, legs in workspace.legs_added.items():
             self.things[LEGS_OF, call] = self._stored((LEGS_OF, call)) | legs
+
+    def _write_indexes(self, id_: str, before: Any, after: Any) -> None:
+        """Keep the indexes of a call: is it open, and which legs were on it."""
+        if before is not None:
+            self.things[OPEN_IN, before.session] = self._stored((OPEN_IN, before.session)) - {id_}
+        if after is None:
+            self.things.pop((LEGS_OF, id_), None)
+        elif after.ended is None:
+            self.things[OPEN_IN, after.session] = self._stored((OPEN_IN, after.session)) | {id_}

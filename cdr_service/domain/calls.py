@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from cdr_service.domain.identity import Identity
 from cdr_service.domain.legs import MOVED, Leg
-from cdr_service.domain.records import OrderKey
+from cdr_service.domain.records import CallStart, OrderKey
 from cdr_service.domain.spaces import Circumstances, Learned
 from cdr_service.domain.stays import Stay, arrivals, stays, video_at
 from cdr_service.domain.timeline import Kind, Occurrence, Timeline
@@ -268,6 +268,24 @@ def meeting_occurrences(
     return found
 
 
-def merge_start(call: Call, **facts: object) -> Call:
-    """Return the call with what its callStart says; a fact that it leaves out stays as it was."""
-    return replace(call, **{name: value for name, value in facts.items() if value is not None})
+def with_start(call: Call, session: str, call_bridge: str | None, record: CallStart, at: OrderKey) -> Call:
+    """Return the call with what a callStart says. Of several the earliest counts, in whatever order they come.
+
+    A correlator that is known stays, because a call does not change its meeting.
+    """
+    if call.started is not None and call.started < at:
+        return replace(call, correlator=call.correlator or record.call_correlator)
+    return replace(
+        call,
+        session=session,
+        call_bridge=call_bridge,
+        first_seen=min(at, call.first_seen),
+        started=at,
+        name=record.name,
+        owner_name=record.owner_name,
+        call_type=record.call_type,
+        cospace=record.cospace,
+        tenant=record.tenant,
+        cdr_tag=record.cdr_tag,
+        correlator=call.correlator or record.call_correlator,
+    )

@@ -22,6 +22,17 @@ changes nothing, because legs and calls keep what each record said."""
 TOLD_MAX: Final = 256
 """Losses kept per session that its bridge told of; the oldest are forgotten first."""
 
+FEEDS_MAX: Final = 16
+"""Feeds told apart per session, where records have no correlatorIndex. Beyond it the one known longest is forgotten,
+which is as safe as forgetting ranges."""
+
+
+INTERLEAVED: Final = (
+    "Several Call Bridges push here without naming themselves: give each its own ?bridge=NAME in its receiver URL, "
+    "so that a restart of one can be told from the others."
+)
+"""What to change where sessions without a name run at the same time."""
+
 
 class Range(Struct, frozen=True, array_like=True):
     """Record numbers that were all seen."""
@@ -42,6 +53,10 @@ class Told(Struct, frozen=True, array_like=True):
     count: int
     time: int
     """Record time, milliseconds."""
+    feed: str = ""
+    """Of a record without correlatorIndex: the feed within which it is numbered."""
+    after: int = 0
+    """Record time of the record before it in its feed, where it is known and has no correlatorIndex."""
 
     def concerns(self, gap: "Gap") -> bool:
         """Is something of the gap among what was dropped?"""
@@ -56,11 +71,13 @@ class Gap(NamedTuple):
     after: int
     before: int
     noticed: int
+    seen: int = 0
+    """How many of these were seen all the same."""
 
     @property
     def missing(self) -> int:
         """How many are missing."""
-        return self.last - self.first + 1
+        return self.last - self.first + 1 - self.seen
 
 
 class Session(Struct, frozen=True, array_like=True):
@@ -84,6 +101,19 @@ class Session(Struct, frozen=True, array_like=True):
     """Gaps noticed before then, by our clock, were told as lost."""
     unnumbered: bool = False
     """It sends no correlatorIndex, so a loss that it tells of cannot be seen to heal."""
+    forgotten: Gap | None = None
+    """The numbers up to the first range that is kept, where there were too many: what is missing among them is lost."""
+    ending: str | None = None
+    """Calls with greater ids than this are still to be ended, or gone on with, as `replaced` says; None: none are."""
+
+    @property
+    def ran_until(self) -> int:
+        """Record time of the record that its bridge wrote last, milliseconds.
+
+        That is the one with the highest number, and not the latest where the bridge's clock was set back.
+        """
+        ranges = self.seen.get("", ())
+        return ranges[-1].last_time if ranges and not self.unnumbered else self.last
 
     def has(self, feed: str, number: int) -> bool:
         """Was the record seen before?"""
@@ -92,12 +122,29 @@ class Session(Struct, frozen=True, array_like=True):
             return False
         return any(r.first <= number <= r.last for r in ranges)
 
-    def with_record(self, feed: str, number: int, time: int, now: int) -> "Session":
-        """Return the session with one more number seen; `now` is our clock in milliseconds."""
-        if self.has(feed, number):
+    def with_record(self, feed: str, number: int, time: int, now: int, dropped: int = 0) -> "Session":
+        """Return the session with one more number seen, before which its bridge says that it dropped so many.
+
+        `time` is the record's, `now` our clock, both in milliseconds.
+        """
+        ranges = self.seen.get(feed, ())
+        if self.has(feed, number) or (self.forgotten is not None and not feed and number <= self.forgotten.last):
             return self
-        ranges = _added(self.seen.get(feed, ()), number, time, now)
-        return replace(self, seen={**self.seen, feed: ranges[-RANGES_MAX:]})
+        told = self.told
+        if feed:  # the numbers show no gap, so what lies around a loss is noted, whichever comes first
+            told = tuple(replace(t, after=time) if (t.feed, t.number) == (feed, number + 1) else t for t in told)
+        if dropped:
+            after = next((r.last_time for r in ranges if r.last == number - 1), 0) if feed else 0
+            told = (*told, Told(number, dropped, time, feed, after))[-TOLD_MAX:]
+        ranges, forgotten = _added(ranges, number, time, now), self.forgotten
+        if len(ranges) > RANGES_MAX:
+            if not feed:
+                forgotten = _forgotten(forgotten, *ranges[:2])
+            ranges = ranges[1:]
+        seen = {**self.seen, feed: ranges}
+        if len(seen) > FEEDS_MAX:
+            del seen[next(known for known in seen if known)]
+        return replace(self, seen=seen, told=told, forgotten=forgotten)
 
     def gaps(self) -> Iterator[Gap]:
         """Yield the gaps in the numbers seen. What came before the first is history that we were never owed."""
@@ -109,14 +156,16 @@ class Session(Struct, frozen=True, array_like=True):
         """Yield what is known to be lost: gaps that the bridge told of, and gaps noticed before that moment."""
         if self.unnumbered:
             for loss in self.told:
-                yield Gap(loss.number - loss.count, loss.number - 1, 0, loss.time, 0)
+                yield Gap(loss.number - loss.count, loss.number - 1, loss.after, loss.time, 0)
             return
+        if self.forgotten is not None:
+            yield self.forgotten
         for gap in self.gaps():
             if gap.noticed < settled_before or any(loss.concerns(gap) for loss in self.told):
                 yield gap
         begins = next(iter(self.seen.get("", ())), None)
         owed = min((loss.number - loss.count for loss in self.told), default=0)
-        if self.told and begins is not None and owed < begins.first:
+        if self.told and begins is not None and owed < begins.first and self.forgotten is None:
             yield Gap(owed, begins.first - 1, 0, begins.first_time, 0)
 
 
@@ -125,6 +174,8 @@ class Bridge(Struct, frozen=True, array_like=True):
 
     id: str
     sessions: tuple[str, ...] = ()
+    interleaved: bool = False
+    """They were seen to run at the same time without a name, which was told."""
 
 
 SESSIONS_MAX: Final = 16
@@ -146,6 +197,12 @@ def _added(ranges: tuple[Range, ...], number: int, time: int, now: int) -> tuple
     return tuple(merged)
 
 
+def _forgotten(before: Gap | None, gone: Range, kept: Range) -> Gap:
+    """Return what is known of all forgotten numbers once another range goes; `kept` is the one that follows it."""
+    first, after, seen = (before.first, before.after, before.seen) if before else (gone.first, gone.last_time, 0)
+    return Gap(first, kept.first - 1, after, kept.first_time, 0, seen + gone.last - gone.first + 1)
+
+
 def numbered(record: Record, feed: str) -> tuple[str, int]:
     """Return the record's number, and the feed within which it is unique (empty: over all feeds)."""
     if record.correlator_index is not None:
@@ -165,7 +222,8 @@ def replacements(bridge: str, sessions: Iterable[Session]) -> Mapping[str, Order
     if not bridge and _overlap(begun):
         return {session.id: None for session in begun}
     return {
-        session.id: next((o.first for o in begun if o.first and o.first.time > session.last), None) for session in begun
+        session.id: next((o.first for o in begun if o.first and o.first.time > session.ran_until), None)
+        for session in begun
     }
 
 
@@ -181,4 +239,4 @@ def _begun(sessions: Iterable[Session]) -> list[Session]:
 
 
 def _overlap(begun: list[Session]) -> bool:
-    return any(a.last >= b.first.time for a, b in combinations(begun, 2) if b.first)
+    return any(a.ran_until >= b.first.time for a, b in combinations(begun, 2) if b.first)

@@ -143,7 +143,7 @@ class Settling:
                     continue
                 ledger = self._workspace.ledger(policy, holder)
                 ledger = slots.with_claims(ledger, meeting, now.get(holder, ()))
-                self._workspace.put(ledger, "slots", policy, holder)
+                self._workspace.put(ledger if ledger.claims else None, "slots", policy, holder)
                 self._serve(policy, holder)
 
     def _serve(self, policy: str, holder: str) -> None:

@@ -53,11 +53,19 @@ def conclude_losses(keeper: Bookkeeper, workspace: Workspace, session: str, sett
 
 
 def forget_call(workspace: Workspace, call: str) -> None:
-    """Remove an ended call with its legs and recordings, and its meeting once all calls of that are removed."""
+    """Remove an ended call with its legs and recordings, and its meeting once all calls of that are removed.
+
+    Not while a call goes on that shares a leg or the meeting with it: what is decided there still rests on it.
+    """
     known = workspace.call(call)
     if known is None or known.end is None:
         return
     legs = workspace.legs_of([call])
+    meeting = workspace.meeting(known.meeting)
+    beside = {other for leg in legs for other in leg.calls} | {*(meeting.calls if meeting else ())}
+    workspace.need(("call", other) for other in beside)
+    if any(other is not None and other.end is None for other in map(workspace.call, sorted(beside))):
+        return
     for leg in legs:
         if all(other == call or workspace.call(other) is None for other in leg.calls):
             workspace.put(None, "leg", leg.id)
@@ -65,7 +73,6 @@ def forget_call(workspace: Workspace, call: str) -> None:
     for recording in known.recordings:
         workspace.put(None, "recording", recording)
     workspace.put(None, "call", call)
-    meeting = workspace.meeting(known.meeting)
     if meeting is None:
         return
     calls = tuple(other for other in meeting.calls if other != call)

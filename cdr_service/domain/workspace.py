@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from cdr_service.domain.calls import Call, Meeting, Recording
 from cdr_service.domain.directory import Directory
 from cdr_service.domain.legs import Leg
+from cdr_service.domain.recent import RECENT, Recent
 from cdr_service.domain.sessions import Bridge, Session
 from cdr_service.domain.slots import Ledger
 from cdr_service.domain.spaces import Server
@@ -18,9 +19,9 @@ from cdr_service.domain.spaces import Server
 Key = tuple[str, ...]
 """The name of a stored thing: its kind, then its id."""
 
-Thing = Call | Leg | Meeting | Recording | Ledger | Session | Bridge | Directory | Server
+Thing = Call | Leg | Meeting | Recording | Ledger | Session | Bridge | Recent | Directory | Server
 
-T = TypeVar("T", Call, Leg, Meeting, Recording, Ledger, Session, Bridge, Directory, Server)
+T = TypeVar("T", Call, Leg, Meeting, Recording, Ledger, Session, Bridge, Recent, Directory, Server)
 
 KINDS: Mapping[str, type[Thing]] = {
     "call": Call,
@@ -31,6 +32,7 @@ KINDS: Mapping[str, type[Thing]] = {
     "session": Session,
     "bridge": Bridge,
     "server": Server,
+    RECENT[0]: Recent,
 }
 """What is stored, by the first part of its key. The rest: an id; for slots, the policy and the holder."""
 
@@ -164,10 +166,11 @@ class Workspace:
         self.need(("leg", leg) for leg in ids)
         return [leg for leg in map(self.leg, ids) if leg is not None]
 
-    def open_calls(self, session: str) -> list[Call]:
-        """Return the calls of a session that have no callEnd."""
+    def open_calls(self, session: str, after: str = "") -> list[str]:
+        """Return the ids of the calls of a session that have no callEnd, those greater than `after`, in order."""
         self.need([(OPEN_IN, session)])
-        changed = [thing for thing in self.changed.values() if isinstance(thing, Call) and thing.session == session]
-        ids = sorted({*self._loaded[OPEN_IN, session], *(call.id for call in changed)})
-        self.need(("call", id_) for id_ in ids)
-        return [call for call in map(self.call, ids) if call is not None and call.ended is None]
+        ids = set(self._loaded[OPEN_IN, session])
+        for thing in self.changed.values():
+            if isinstance(thing, Call) and thing.session == session:
+                (ids.discard if thing.ended else ids.add)(thing.id)
+        return sorted(id_ for id_ in ids if id_ > after)

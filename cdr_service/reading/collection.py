@@ -10,7 +10,7 @@ from msgspec import Struct
 from cdr_service.domain.announcements import rfc3339
 from cdr_service.domain.completeness import known_losses
 from cdr_service.domain.pages import Listing, Page, Place
-from cdr_service.domain.sessions import Bridge, Session, interleaved
+from cdr_service.domain.sessions import INTERLEAVED, Bridge, Session, interleaved
 from cdr_service.domain.workspace import Key
 from cdr_service.errors import BadRequest
 from cdr_service.reading.paging import Entry, part
@@ -89,12 +89,6 @@ class CollectionReads(Protocol):
         ...
 
 
-INTERLEAVED: Final = (
-    "Several Call Bridges push here without naming themselves: give each its own ?bridge=NAME in its receiver URL, "
-    "so that a restart of one can be told from the others."
-)
-
-
 class Collection:
     """Answers queries about the collection."""
 
@@ -126,7 +120,7 @@ class Collection:
         self, deployment: str, bridge: Bridge, sessions: Mapping[str, Session], received: Mapping[str, int]
     ) -> BridgeView:
         own = [sessions[name] for name in bridge.sessions if name in sessions]
-        newest = max(own, key=lambda session: session.last, default=None)
+        newest = max(own, key=lambda session: session.ran_until, default=None)
         heard = [received[session.id] for session in own if session.id in received]
         now = self._clock()
         return BridgeView(
@@ -134,7 +128,7 @@ class Collection:
             call_bridge=bridge.id or None,
             session=newest.id if newest else None,
             sessions=len(own),
-            last_record_at=rfc3339(newest.last) if newest else None,
+            last_record_at=rfc3339(newest.ran_until) if newest else None,
             last_received_at=rfc3339(max(heard)) if heard else None,
             records=sum(session.records for session in own),
             missing=sum(gap.missing for session in own for gap in known_losses(session, now)),

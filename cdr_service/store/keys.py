@@ -52,6 +52,8 @@ class Keys:
         """Set of bridge ids. Until retention has removed every session of the bridge."""
         self.sessions = self.prefix + "sessions"
         """Sorted set of session ids by when a record was last received. Until retention removes the session."""
+        self.ending = self.prefix + "ending"
+        """Set of replaced sessions whose calls are not all ended yet, or gone on with. Until they are."""
         self.events = self.prefix + "events"
         """Stream of events, bounded by count (setting event_max)."""
         self.dead_letters = self.prefix + "dead"

@@ -7,11 +7,12 @@ from typing import Any, Final, NamedTuple
 
 from cdr_service.domain.commit import Commit, Snapshot
 from cdr_service.domain.workspace import Key
-from cdr_service.errors import StoreConflict, StoreUnavailable
+from cdr_service.errors import StoreConflict, StoreLayoutError, StoreUnavailable
 from cdr_service.store.cache import Cache
 from cdr_service.store.codec import ABSENT, VERSION_BYTES, decode
 from cdr_service.store.connection import Connection, Script
 from cdr_service.store.keys import INDEXES, Keys
+from cdr_service.store.layout import check_layout
 from cdr_service.store.writes import Bounds, checked, commands
 
 COMMIT: Final = Script(files(__package__).joinpath("commit.lua").read_text())
@@ -48,6 +49,8 @@ class RedisStore:
         self._told: dict[str, Commit] = {}
         self._generations: dict[str, int] = {}
         self._caches: dict[str, Cache] = {}
+        self._known: set[str] = set()
+        """Deployments whose layout is known to be ours."""
 
     def _cache(self, deployment: str) -> Cache:
         return self._caches.setdefault(deployment, Cache())
@@ -63,6 +66,8 @@ class RedisStore:
     async def load(self, deployment: str, snapshot: Snapshot, keys: Iterable[Key]) -> None:
         """Add things to the snapshot, from what this process remembers or from the store; raise StoreUnavailable."""
         cache, names = self._cache(deployment), Keys(deployment)
+        if deployment not in self._known:
+            await self._check_layout(deployment, names)
         missing: list[Key] = []
         for key in keys:
             found = cache.get(key)
@@ -79,7 +84,7 @@ class RedisStore:
             else:
                 answers = await self.connection.pipeline(requests)
         except StoreUnavailable:
-            self._caches.pop(deployment, None)  # the store that comes back may be another one
+            self._forget(deployment)
             raise
         for key, answer in zip(missing, answers, strict=True):
             if key[0] in INDEXES:
@@ -87,6 +92,19 @@ class RedisStore:
             else:
                 snapshot.things[key], snapshot.versions[key] = thing = decode(key, answer)
                 cache.put(key, thing)
+
+    async def _check_layout(self, deployment: str, names: Keys) -> None:
+        """Take nothing into a store that a newer release wrote, also where the store was not there at the start."""
+        try:
+            await check_layout(self.connection, names)
+        except StoreLayoutError as error:
+            raise StoreUnavailable(str(error)) from error
+        self._known.add(deployment)
+
+    def _forget(self, deployment: str) -> None:
+        """Rely on nothing that was known of the store: the one that comes back may be another one."""
+        self._caches.pop(deployment, None)
+        self._known.discard(deployment)
 
     async def _load_replicated(self, names: Keys, requests: list[tuple[Any, ...]]) -> list[Any]:
         """Load what the replicas have too, where the URL asks for replicas.
@@ -111,17 +129,19 @@ class RedisStore:
         written = self._deployments[deployment]
         for command in commands(names, commit, version, written.policy, written.bounds, printer):
             work.command(*command)
+        printed = ""
         if commit.events:
             # The events of the commit before this one are on the log, unless that could not be written.
             before = self._told.get(deployment)
             if before is not None and before.printed and self._prints:
                 self._printed[deployment] = before.events[-1].event_id
-            work.command("HSET", names.printers, printer, self._printed.get(deployment, ""))
+            printed = self._printed.get(deployment, f"-{commit.events[0].event_id}")
+            work.command("HSET", names.printers, printer, printed)
         try:
             conflicts = await self.connection.script(COMMIT, work.keys, work.arguments, replicated=True)
         except BaseException:
             # Whether it happened is not known, so nothing that was remembered may be relied on.
-            self._caches.pop(deployment, None)
+            self._forget(deployment)
             self._generations[deployment] = self.generation(deployment) + 1
             raise
         if conflicts:
@@ -129,6 +149,7 @@ class RedisStore:
             raise StoreConflict(f"{len(conflicts)} things were changed by another process")
         if commit.events:
             self._told[deployment] = commit
+            self._printed[deployment] = printed
         for key, thing in workspace.changed.items():
             if thing != workspace.before(key):
                 cache.put(key, (thing, version if thing is not None else ABSENT))

@@ -8,11 +8,11 @@ import msgspec
 
 from cdr_service.domain.directory import Directory
 from cdr_service.domain.workspace import DIRECTORY
-from cdr_service.errors import StoreLayoutError
 from cdr_service.store.codec import decode, encode
 from cdr_service.store.connection import Connection, Script
 from cdr_service.store.history import RedisHistory
-from cdr_service.store.keys import LAYOUT, Keys, dropped_from, removed_from
+from cdr_service.store.keys import Keys, dropped_from, removed_from
+from cdr_service.store.layout import check_layout, read_layout
 from cdr_service.store.writes import DOCUMENT_BYTES
 
 LEASE: Final = Script(files(__package__).joinpath("lease.lua").read_text())
@@ -31,7 +31,7 @@ class Printer(NamedTuple):
     name: str
     """`process.generation`"""
     printed: str
-    """The event up to which all of its events are printed."""
+    """The event up to which all of its events are printed; with a `-` before it, its first, where none is."""
 
 
 class Upkeep:
@@ -49,17 +49,11 @@ class Upkeep:
 
     async def check_layout(self) -> None:
         """Raise StoreLayoutError where a newer release wrote the store; note the layout in one that is new."""
-        await self.read_layout()
-        await self._connection.execute("SET", self._keys.layout, LAYOUT, "NX")
+        await check_layout(self._connection, self._keys)
 
     async def read_layout(self) -> None:
         """Raise StoreLayoutError where a newer release wrote the store."""
-        found = int(await self._connection.execute("GET", self._keys.layout) or LAYOUT)
-        if found > LAYOUT:
-            raise StoreLayoutError(
-                f"The store was written by a newer release (layout {found}, this one knows {LAYOUT}); "
-                "run that release, or set CDR_REDIS_URL or CDR_DATA_DIR to another store."
-            )
+        await read_layout(self._connection, self._keys)
 
     async def lease(self, task: str, seconds: int) -> bool:
         """Take or prolong the lease for a task that must run once; False while another process has it."""
@@ -110,6 +104,9 @@ class Upkeep:
                         break
                     if values[b"p"].decode() == printer.name:
                         found.append(event)
+                    if f"-{event['event_id']}" == printer.printed:
+                        entries = []
+                        break
                 if not entries:
                     break
             yield printer, found[::-1]
@@ -143,11 +140,19 @@ class Upkeep:
         found = await self._connection.execute("ZRANGEBYSCORE", self._keys.sessions, since, "+inf")
         return [session.decode() for session in found]
 
-    async def trim(self, *, events_since: int, documents_since: int, dead_since: int, document_bytes: int) -> bool:
-        """Remove a chunk of what is older than that from the streams; return whether there may be more."""
+    async def ending_sessions(self) -> list[str]:
+        """Return the sessions that were replaced and whose calls are not all ended yet, or gone on with."""
+        return [session.decode() for session in await self._connection.execute("SMEMBERS", self._keys.ending)]
+
+    async def trim(self, *, events_since: int, documents_since: int, dead_since: int, most_bytes: int) -> bool:
+        """Remove a chunk of what is older than that from the streams; return whether there may be more.
+
+        `most_bytes` bounds the documents, and the dead letters as well.
+        """
         more = [await self._trimmed(self._keys.events, events_since)]
         more.append(await self._trimmed(self._keys.dead_letters, dead_since))
-        more.append(await self._trimmed_documents(documents_since, document_bytes))
+        more.append(await self._trimmed_letters(most_bytes))
+        more.append(await self._trimmed_documents(documents_since, most_bytes))
         return any(more)
 
     async def _trimmed(self, stream: str, since: int) -> bool:
@@ -157,6 +162,14 @@ class Upkeep:
         if gone:
             await self._connection.execute("HINCRBY", self._keys.counts, removed_from(stream), gone)
         return bool(whole)
+
+    async def _trimmed_letters(self, most_bytes: int) -> bool:
+        """Drop the oldest dead letters where all of them take too much; return whether some went."""
+        letters = self._keys.dead_letters
+        used = int(await self._connection.execute("MEMORY USAGE", letters, "SAMPLES", 0) or 0)
+        kept = await self._connection.execute("XLEN", letters) if used > most_bytes else 0
+        # They differ in size, so the rest may still be too much: then the next step sees to it.
+        return bool(kept and await self._connection.execute("XTRIM", letters, "MAXLEN", kept * most_bytes // used))
 
     async def newly_dropped(self) -> Mapping[str, int]:
         """Return how many events and dead letters went since this was last asked because there were too many."""

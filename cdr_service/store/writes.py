@@ -98,10 +98,11 @@ def _indexes(keys: Keys, key: Key, before: Any, after: Any, received: int, polic
             yield from _span(keys, key[1], before, after)
         case "leg" | "recording":
             yield from _loose(keys, key, before, after, received)
-        case "session" if after is None:
-            yield ("ZREM", keys.sessions, key[1])
         case "session":
-            yield ("ZADD", keys.sessions, received, key[1])
+            yield ("ZREM", keys.sessions, key[1]) if after is None else ("ZADD", keys.sessions, received, key[1])
+            was, now = ((session and session.ending) is not None for session in (before, after))
+            if was != now:
+                yield ("SADD" if now else "SREM", keys.ending, key[1])
         case "bridge" if after is None:
             yield ("SREM", keys.bridges, key[1])
         case "bridge":
@@ -133,7 +134,6 @@ def _call_indexes(keys: Keys, before: Call | None, after: Call | None, received:
         if before is not None:
             yield from _removed(keys, before)
         return
-    open_in = keys.thing((OPEN_IN, after.session))
     if after.end is None:
         yield ("ZADD", keys.live, after.began, after.id)
         yield ("ZADD", keys.heard, received, after.id)
@@ -146,10 +146,12 @@ def _call_indexes(keys: Keys, before: Call | None, after: Call | None, received:
             yield ("ZREM", keys.live, after.id)
             yield ("ZREM", keys.heard, after.id)
             yield ("ZADD", keys.expiring, received, after.id)
-    if after.ended is None and before is None:
-        yield ("SADD", open_in, after.id)
-    if after.ended is not None and before is not None and before.ended is None:
-        yield ("SREM", open_in, after.id)
+    was = keys.thing((OPEN_IN, before.session)) if before is not None and before.ended is None else None
+    now = keys.thing((OPEN_IN, after.session)) if after.ended is None else None
+    if was is not None and was != now:
+        yield ("SREM", was, after.id)
+    if now is not None and was != now:
+        yield ("SADD", now, after.id)
 
 
 def switch_member(meeting: str, transition: Transition) -> str:

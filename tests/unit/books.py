@@ -12,11 +12,11 @@ from cdr_service.domain.documents import parse
 from cdr_service.domain.events import Event
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.options import Options
-from cdr_service.domain.reception import Received
+from cdr_service.domain.reception import Received, bring_in_line
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.sessions import Bridge, Session
 from cdr_service.domain.slots import Ledger
-from cdr_service.domain.usage import contribution
+from cdr_service.domain.usage import contribution, differences
 from cdr_service.domain.workspace import Key, Workspace
 
 __all__ = ["Books", "Parcel"]
@@ -29,6 +29,8 @@ class Books(books.Books):
         super().__init__(directory, options)
         self.received: list[Received] = []
         """What became of each document."""
+        self.counters: Counter[str] = Counter()
+        """What is in use now, as the store counts it: by what each batch changes."""
 
     def post(self, *bodies: bytes | str, bridge: str = "", again: bool = False) -> list[Event]:
         """Take in documents as one batch; return what happened."""
@@ -59,13 +61,26 @@ class Books(books.Books):
 
     def learn(self, what: Callable[[Bookkeeper], None]) -> list[Event]:
         """Take in what no record told; return what happened."""
+        return self.happened(lambda keeper, _: what(keeper))
+
+    def bring_in_line(self, session: str) -> list[Event]:
+        """End some more of the calls that a replaced session left open; return what happened."""
+        return self.happened(lambda keeper, books: bring_in_line(keeper, books, session, self.calls_at_once))
+
+    def happened(self, work: Callable[[Bookkeeper, Workspace], object]) -> list[Event]:
+        """Change the books otherwise than by a document; return what happened."""
         told = len(self.events)
-
-        def learn(keeper: Bookkeeper, _: Workspace) -> None:
-            what(keeper)
-
-        self.perform(learn)
+        self.perform(work)
         return self.events[told:]
+
+    def _write(self, workspace: Workspace) -> None:
+        self.counters.update(differences((self.things.get(key), thing) for key, thing in workspace.changed.items()))
+        super()._write(workspace)
+
+    @property
+    def ending(self) -> list[str]:
+        """The sessions whose calls are not all ended, or gone on with, after they were replaced."""
+        return [session.id for session in self.sessions.values() if session.ending is not None]
 
     @property
     def calls(self) -> dict[str, Call]:

@@ -138,8 +138,9 @@ class _Choices:
 class _Walk(_Choices):
     """A walk through what may happen on some Call Bridges, step by step."""
 
-    def __init__(self, setting: bytes) -> None:
+    def __init__(self, setting: bytes, acts: Sequence[str]) -> None:
         super().__init__(setting)
+        self.acts = acts
         self.seconds = 0
         self.naming = self.pick(("cluster", "cluster", "feed", "feed from some time on", "none"))
         self.numbered = self.pick((True, True, True, False))
@@ -152,7 +153,7 @@ class _Walk(_Choices):
             self.new_session(bridge)
         self.meetings = [
             {"call_correlator": f"meeting-{number}", "cospace": self.pick(SPACES), "call_type": self.pick(TYPES)}
-            for number in range(self.pick((1, 2, 3)))
+            for number in range(self.pick((1, 2, 3) if acts is ACTS else (3, 4)))
         ]
         self.calls: dict[tuple[int, int], str] = {}
         """Calls that go on, by session and meeting."""
@@ -191,13 +192,17 @@ class _Walk(_Choices):
     def step(self, choices: bytes) -> None:
         self.bytes = iter(choices)
         self.seconds += self.pick((0, 0, 0, 1, 1, 1, 2, 9))
-        act = self.pick(ACTS)
+        act = self.pick(self.acts)
         writer = self.current[self.pick(range(len(self.current)))]
         if act == "restart":
             self.seconds += 1
             self.new_session(self.current.index(writer))
         elif act == "call":
             self.call(writer, self.pick(range(len(self.meetings))))
+        elif act == "call again" and self.calls:
+            of, meeting = key = self.pick(sorted(self.calls))
+            about = {**self.meetings[meeting], "call_type": self.pick(TYPES)}
+            self.write(of, CallStart, call=self.calls[key], name="Another meeting", **about)
         elif act == "leg":
             self.leg(writer)
         elif act == "recording":
@@ -290,8 +295,9 @@ ACTS: Final = (
     *("update",) * 14,
     *("end leg",) * 7,
     *("call",) * 3,
-    *("end call", "end call", "recording", "recording", "end recording", "restart"),
+    *("end call", "end call", "recording", "recording", "end recording", "restart", "call again"),
 )
+RESTARTING: Final = (*ACTS, *("restart",) * 3, *("call",) * 6)
 UPDATES: Final = (
     {"state": "connected", "deactivated": False},
     {"state": "connected", "deactivated": False},
@@ -305,13 +311,17 @@ UPDATES: Final = (
 
 _choices = st.binary(min_size=16, max_size=16)
 _steps = st.lists(_choices, max_size=12) | st.lists(_choices, min_size=12, max_size=60)
+_long = st.lists(_choices, min_size=15, max_size=50)
 
 
 @st.composite
-def record_sets(draw: st.DrawFn) -> list[Sent]:
-    """Draw a record set, in order: several bridges that restart, moves, lobbies, lost records, and worse."""
-    walk = _Walk(draw(_choices))
-    for choices in draw(_steps):
+def record_sets(draw: st.DrawFn, *, long: bool = False) -> list[Sent]:
+    """Draw a record set, in order: several bridges that restart, moves, lobbies, lost records, and worse.
+
+    A `long` one is never short, and its bridges restart more often.
+    """
+    walk = _Walk(draw(_choices), RESTARTING if long else ACTS)
+    for choices in draw(_long if long else _steps):
         walk.step(choices)
     return in_order(sent for writer in walk.writers for sent in writer.sent)
 

@@ -20,10 +20,10 @@ from cdr_service.domain.licensing import policies_of
 from cdr_service.domain.options import Options
 from cdr_service.domain.records import CallEnd, CallLegEnd, CallLegStart, CallLegUpdate, CallStart, OrderKey
 from cdr_service.domain.showing import standing_of
-from cdr_service.domain.timeline import Transition
 from cdr_service.simulator.expected import Presence
 from cdr_service.simulator.scenarios import START, Scenario, documents, generate
 from tests.unit.books import Books, Parcel
+from tests.unit.events import hear, heard, told
 from tests.unit.facts import differences, facts, folded_anew, idle_while_wanted, misjudged_claims, overpaid, timeline
 from tests.unit.nasty import (
     DIRECTORY,
@@ -108,7 +108,7 @@ def test_what_is_learned_is_folded_in_like_a_record(
         stored = {id_: timeline(meeting.timeline) for id_, meeting in books.meetings.items()}
         assert stored == folded_anew(books)
         assert misjudged_claims(books) == []
-        assert {id_: _heard(event) for id_, event in standing.items()} == told(books)
+        assert heard(standing) == told(books)
         assert all(count > 0 for count in books.usage.values())
 
 
@@ -163,46 +163,7 @@ def test_the_events_tell_the_timelines(data: st.DataObject, chosen: Options) -> 
     standing: dict[str, Event] = {}
     for batch in data.draw(deliveries(sent), label="batches"):
         hear(standing, books.take(*batch))
-        assert {id_: _heard(event) for id_, event in standing.items()} == told(books)
-
-
-def hear(standing: dict[str, Event], events: list[Event]) -> None:
-    """Take note of events about licenses as a reader of the stream does."""
-    for event in events:
-        if not event.event.startswith("license."):
-            continue
-        for superseded in event.details.get("supersedes", ()):
-            del standing[superseded]
-        assert event.event_id not in standing
-        if "user" in event.details:  # else it only tells that what had been told did not happen
-            standing[event.event_id] = event
-
-
-def told(books: Books) -> dict[str | None, tuple[object, ...]]:
-    """Return the transitions under the deciding policy by the events that told of them."""
-    return {
-        transition.event_id: _told(meeting, transition)
-        for meeting in books.meetings.values()
-        for transition in standing_of(meeting, books.options.policy).transitions
-    }
-
-
-def _told(meeting: Meeting, transition: Transition) -> tuple[object, ...]:
-    before, after = transition.before, transition.after
-    return (
-        *(meeting.id, transition.at.time, before and before.type, before and before.holder, after and after.type),
-        *(after and after.holder, after and after.weight, transition.rule, transition.leg),
-        *(transition.user, transition.reason, transition.late),
-    )
-
-
-def _heard(event: Event) -> tuple[object, ...]:
-    about = event.details
-    return (
-        *(event.meeting, event.record_time, about["from"], about["from_holder"], about["to"]),
-        *(about["holder"], about["weight"], about["rule"], event.leg),
-        *(about["user"], about["reason"], about["late"]),
-    )
+        assert heard(standing) == told(books)
 
 
 SHAPES = ({"bridges": 1}, {"bridges": 3}, {"bridges": 2, "cluster": True}, {"bridges": 4, "cluster": True})

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdr_service.domain.records import CallEnd, CallLegStart, CallStart, RejectedRecord
-from cdr_service.domain.sessions import RANGES_MAX, SESSIONS_MAX, TOLD_MAX, Gap, Session, Told, interleaved
+from cdr_service.domain.sessions import FEEDS_MAX, RANGES_MAX, SESSIONS_MAX, TOLD_MAX, Gap, Session, Told, interleaved
 from cdr_service.domain.showing import standing_of
 from tests.unit.books import Books, Parcel
 from tests.unit.facts import differences, facts
@@ -158,6 +158,40 @@ def lost(session: Session, settled_before: int = SETTLED) -> list[tuple[int, int
     return [(gap.first, gap.last) for gap in session.losses(settled_before)]
 
 
+def test_losses_among_forgotten_numbers_are_not_unsaid() -> None:
+    """What was missing between ranges that are not kept any more stays lost, also when a record of then comes."""
+    session = told(seen(range(0, 4 * RANGES_MAX, 2)), 4 * RANGES_MAX, 3)
+    missing = sum(gap.missing for gap in session.losses(SETTLED))
+    assert missing == 2 * RANGES_MAX
+    first = next(session.losses(SETTLED))
+    assert (first.first, first.missing) == (0, RANGES_MAX + 1)
+    assert (first.after, first.before) == (0, session.seen[""][0].first_time)
+    for number in (0, 1, first.last):
+        assert seen([number], session) == session
+    assert sum(gap.missing for gap in seen(range(4 * RANGES_MAX, 4 * RANGES_MAX + 9), session).losses(0)) < missing
+
+
+def test_a_loss_without_numbers_lies_after_the_record_before_it() -> None:
+    """Whichever of the two comes first, so that calls which were over by then are not said to be incomplete."""
+    before, after = (9, 9000, 0, 0), (10, 12_000, 0, 4)
+    for order in ((before, after), (after, before)):
+        session = msgspec.structs.replace(Session("s"), unnumbered=True)
+        for one in order:
+            session = session.with_record("feed:a", *one)
+        session = session.with_record("feed:b", 9, 1, 0)
+        assert list(session.losses(0)) == [Gap(6, 9, 9000, 12_000, 0)]
+
+
+def test_feeds_of_a_session_are_bounded() -> None:
+    """Whoever puts ever new names into the receiver's URL does not fill the memory."""
+    session = Session("s")
+    for number in range(3 * FEEDS_MAX):
+        session = session.with_record(f"feed:{number}", 1, 0, 0).with_record("", number, 0, 0)
+    assert len(session.seen) == FEEDS_MAX
+    assert session.has("", 0)
+    assert session.has(f"feed:{3 * FEEDS_MAX - 1}", 1)
+
+
 def told(session: Session, number: int, count: int) -> Session:
     """Return the session after a record that says that so many before it were dropped."""
     session = seen([number], session)
@@ -288,6 +322,8 @@ def test_later_records_of_the_old_session_undo_it() -> None:
     assert bridges.ends == {"old": None, "new": None}
     assert bridges.books.usage["join:personal"] == 1
     assert bridges.books.meetings["m-old"].timeline.participants == 2
+    (reopened,) = (event for event in bridges.books.events if event.details.get("reopened"))
+    assert (reopened.event, reopened.call, reopened.record_time) == ("call.started", "call-old", (EPOCH + 70) * 1000)
 
 
 def test_a_call_end_that_comes_late_is_better_than_an_estimate() -> None:
@@ -311,6 +347,83 @@ def test_a_later_call_end_of_the_old_session_is_no_estimate() -> None:
     assert bridges.books.calls["call-old"].end_estimated is None
     (_, released) = standing_of(bridges.books.meetings["m-old"], "join").transitions
     assert released.at.time == (EPOCH + 70) * 1000
+
+
+def test_a_clock_that_ran_ahead_for_a_while_hides_no_restart() -> None:
+    """What a session wrote last is what has its highest number, not the latest time that it ever told."""
+    bridges = Bridges()
+    sent = bridges.session("old", "b", 0, 5, 900, 10)
+    new = bridges.session("new", "b", 60)
+    assert bridges.take(sent, new) == ["old"]
+    assert bridges.ends == {"old": 60, "new": None}
+
+
+def test_a_clock_that_is_set_back_later_shows_a_restart_that_was_hidden() -> None:
+    """Also where the record that shows it is the last to come."""
+    bridges = Bridges()
+    *before, last = bridges.session("old", "b", 0, 5, 900, 10)
+    assert bridges.take(before, bridges.session("new", "b", 60)) == []
+    assert bridges.take([last]) == ["old"]
+    assert bridges.ends == {"old": 60, "new": None}
+
+
+def open_calls(bridges: Bridges, number: int) -> None:
+    """Let a session begin so many calls, each with a holder in it."""
+    writer = bridges.writers.setdefault("old", Writer("old", "b"))
+    for place in range(number):
+        writer.write(CallStart, 0, call=f"c{place:02}", call_correlator=f"m{place:02}", cospace="space-of-nobody")
+        writer.write(CallLegStart, 1, leg=f"l{place}", call=f"c{place:02}", **_IN)
+    bridges.take(writer.sent)
+
+
+def test_a_restart_ends_many_calls_in_several_steps() -> None:
+    """One batch ends no more than so many, the session knows after which call to go on, and all are ended once."""
+    found: list[dict[str, Any]] = []
+    for at_once in (3, 100):
+        bridges = Bridges()
+        bridges.books.calls_at_once = at_once
+        open_calls(bridges, 8)
+        (new,) = bridges.session("new", "b", 60)
+        (replaced,) = (e for e in bridges.books.take(Parcel(new.source, [new.record])) if e.event == "session.replaced")
+        assert len(replaced.details["calls"]) + replaced.details.get("more_calls", 0) == 8
+        left = [sum(call.end is None for call in bridges.books.calls.values()) - 1]
+        while bridges.books.ending:
+            bridges.books.bring_in_line("old")
+            left.append(sum(call.end is None for call in bridges.books.calls.values()) - 1)
+        assert left == ([5, 2, 0] if at_once == 3 else [0])
+        assert bridges.books.bring_in_line("old") == []
+        ends = [event.call for event in bridges.books.events if event.event == "call.ended"]
+        assert sorted(ends) == sorted(set(ends)) == [f"c{place:02}" for place in range(8)]
+        assert bridges.books.usage == {"calls": 1}
+        found.append(facts(bridges.books))
+    assert differences(*found) == []
+
+
+def test_a_restart_that_is_undone_half_way_leaves_nothing_ended() -> None:
+    """Calls that were ended go on, with an event each; those that were not are left alone."""
+    bridges = Bridges()
+    bridges.books.calls_at_once = 3
+    open_calls(bridges, 8)
+    bridges.take(bridges.session("new", "b", 60))
+    bridges.take([bridges.writers["old"].write(CallLegStart, 70, leg="late", call="c07", **_IN)])
+    while bridges.books.ending:
+        bridges.books.bring_in_line("old")
+    assert all(call.end is None for call in bridges.books.calls.values())
+    reopened = [event.call for event in bridges.books.events if event.details.get("reopened")]
+    assert reopened == ["c00", "c01", "c02"]
+
+
+def test_a_call_that_is_heard_of_while_others_are_still_ended_is_ended_at_once() -> None:
+    """Its turn would not come any more where its id is before those that are left."""
+    bridges = Bridges()
+    bridges.books.calls_at_once = 3
+    open_calls(bridges, 8)
+    late = bridges.writers["old"].write(CallStart, 5, call="a-new-one", call_correlator="m")
+    bridges.take(bridges.session("new", "b", 60), [late])
+    assert bridges.books.calls["a-new-one"].end is not None
+    while bridges.books.ending:
+        bridges.books.bring_in_line("old")
+    assert bridges.books.usage == {"calls": 1}
 
 
 def test_a_call_of_a_session_that_was_replaced_has_ended_when_it_becomes_known() -> None:
@@ -358,6 +471,7 @@ def test_one_bridge_that_does_not_name_itself_may_restart() -> None:
     bridges = Bridges()
     assert bridges.take(bridges.session("a", None, 0, 5), bridges.session("b", None, 60)) == ["a"]
     assert not interleaved("", bridges.books.sessions.values())
+    assert not [event for event in bridges.books.events if event.event == "bridges.unnamed"]
 
 
 def test_sessions_without_a_name_that_run_at_the_same_time_end_nothing_of_each_other() -> None:
@@ -366,6 +480,8 @@ def test_sessions_without_a_name_that_run_at_the_same_time_end_nothing_of_each_o
     bridges.take(bridges.session("a", None, 0, 5), bridges.session("b", None, 60))
     bridges.take(bridges.session("a", None, 70), bridges.session("c", None, 80))
     assert bridges.ends == {"a": None, "b": None, "c": None}
+    (warning,) = (event for event in bridges.books.events if event.event == "bridges.unnamed")
+    assert "?bridge=" in warning.details["reason"]
     assert interleaved("", bridges.books.sessions.values())
     assert not interleaved("x", bridges.books.sessions.values())
 
