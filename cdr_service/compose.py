@@ -8,14 +8,17 @@ import asyncio
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 import structlog
 
+from cdr_service.domain.licensing import AUTO, in_force, policies_of
 from cdr_service.domain.options import Options
+from cdr_service.domain.spaces import Circumstances
+from cdr_service.domain.workspace import SERVER
 from cdr_service.ending import end
 from cdr_service.errors import StoreLayoutError, StoreUnavailable
 from cdr_service.holders import HoldersFile
@@ -32,6 +35,7 @@ from cdr_service.store.collection import RedisCollection
 from cdr_service.store.connection import Connection, connect
 from cdr_service.store.embedded import embedded_server
 from cdr_service.store.history import RedisHistory
+from cdr_service.store.reads import RedisReads
 from cdr_service.store.redis_store import RedisStore, Written
 from cdr_service.store.upkeep import Upkeep
 from cdr_service.store.writes import Bounds
@@ -58,6 +62,8 @@ class Running(NamedTuple):
 
     intake_url: str
     api_url: str
+    policies: Mapping[str, str]
+    """By which policy each deployment decides."""
 
 
 def options_of(settings: DeploymentSettings) -> Options:
@@ -153,7 +159,7 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
         tls = _tls(settings, "intake")
         port = await stack.enter_async_context(listen(server, outside.intake, tls=tls, decompress=False))
         await _warn(log, settings, health)
-        yield Running(port.url, api_port.url)
+        yield Running(port.url, api_port.url, await policies_in_force(settings, outside.store_url))
         health.draining = True
         # The ports still answer meanwhile: new documents are refused, and the service is not ready.
         await asyncio.gather(*(intake.drain() for intake in intakes.values()))
@@ -193,19 +199,18 @@ async def _warn(log: Any, settings: Settings, health: StoreHealth) -> None:
     await health.ready()
 
 
-def say_started(settings: Settings, intake_url: str, api_url: str, **more: Any) -> None:
+def say_started(settings: Settings, service: Running, **more: Any) -> None:
     """Log the line that tells where the service is, and by which policy it decides."""
-    in_force = policies_in_force(settings)
     with suppress(OSError):  # what nobody reads any more must not keep the intake closed
         structlog.get_logger().info(
             "service.started",
-            intake_url=f"{intake_url}/cdr",
-            api_url=api_url,
+            intake_url=f"{service.intake_url}/cdr",
+            api_url=service.api_url,
             store=str(parse_store_url(settings.redis_url.get_secret_value())) if settings.redis_url else "embedded",
             policy=settings.deployments["default"].policy,
-            policy_in_force=in_force["default"],
+            policy_in_force=service.policies["default"],
             policies={name: given.policy for name, given in settings.deployments.items()},
-            policies_in_force=in_force,
+            policies_in_force=service.policies,
             **more,
         )
 
@@ -216,9 +221,23 @@ def say_stopped() -> None:
         structlog.get_logger().info("service.stopped")
 
 
-def policies_in_force(settings: Settings) -> dict[str, str]:
-    """Return by which policy each deployment decides: what `auto` comes to, or the policy that is set."""
-    return {name: options_of(given).policy for name, given in settings.deployments.items()}
+async def policies_in_force(settings: Settings, store_url: str) -> Mapping[str, str]:
+    """Return by which policy each deployment decides; `auto` goes by the release that the store has, if it answers."""
+    connection = connect(store_url)
+    try:
+        reads = RedisReads(connection)
+        return {name: await _in_force(reads, name, options_of(given)) for name, given in settings.deployments.items()}
+    finally:
+        await connection.close()
+
+
+async def _in_force(reads: RedisReads, deployment: str, options: Options) -> str:
+    release = None
+    if options.policy == AUTO.id:
+        with suppress(StoreUnavailable):
+            (server,) = await reads.things(deployment, [SERVER])
+            release = server.release if server else None
+    return in_force(policies_of(options)[options.policy], Circumstances(release=release), options).id
 
 
 def _queried(deployment: Deployment, settings: DeploymentSettings, holders: HoldersFile) -> Queried:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import structlog
 
-from cdr_service.compose import Outside, Running, opened
+from cdr_service.compose import Outside, Running, opened, policies_in_force
 from cdr_service.metrics import Counting
 from cdr_service.settings import Settings
 from cdr_service.web.server import url_of
@@ -68,7 +68,7 @@ class Supervisor:
             tasks = [asyncio.create_task(self._keep_running(outside, one, stop)) for one in counting]
             intake_url = url_of(outside.intake, secure=settings.intake_tls_cert is not None)
             api_url = url_of(outside.api, secure=settings.api_tls_cert is not None)
-            say(Running(intake_url, api_url))
+            say(Running(intake_url, api_url, await policies_in_force(settings, outside.store_url)))
             await stop.wait()
             for process in list(self._processes):
                 process.terminate()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from cdr_service.compose import Running
 from cdr_service.settings import Settings, SettingsError
 
 KEPT_TOKEN: Final = "intake-token"  # noqa: S105 - the name of a file
@@ -36,11 +37,9 @@ def kept_token(folder: Path) -> Path:
     return kept
 
 
-def where_to_push(
-    settings: Settings, intake_url: str, api_url: str, environ: Mapping[str, str], *, on_terminal: bool
-) -> str:
+def where_to_push(settings: Settings, service: Running, environ: Mapping[str, str], *, on_terminal: bool) -> str:
     """Return what to paste into the Meeting Server. Without a terminal it has no token, but says where that is."""
-    name = _own_name()
+    name, intake_url = _own_name(), service.intake_url
     for address in _ANY_ADDRESS:
         intake_url = intake_url.replace(address, name)
     token = settings.deployments["default"].intake_token
@@ -54,7 +53,7 @@ def where_to_push(
         file = environ.get("CDR_INTAKE_TOKEN_FILE")
         lines.append(f"TOKEN is in the file {file}." if file else "TOKEN is the intake token of the settings.")
     lines.append(f"Not clustered? Then add {'&' if query else '?'}bridge=NAME, another one on each Call Bridge.")
-    lines.append(f"  live calls:  {curl(settings, f'{api_url}/v1/calls')}")
+    lines.append(f"  live calls:  {curl(settings, f'{service.api_url}/v1/calls')}")
     return "\n".join(["", *lines, ""])
 
 

@@ -59,11 +59,11 @@ def serve(config: Path | None, first_run: bool, workers: int, handed: str | None
     settings = load_settings(config, environ)
 
     def say(service: Running) -> None:
-        say_started(settings, service.intake_url, service.api_url, **({"workers": workers} if workers > 1 else {}))
+        say_started(settings, service, **({"workers": workers} if workers > 1 else {}))
         on_terminal = sys.stderr.isatty()
         if first_run or on_terminal:
             with contextlib.suppress(OSError):
-                click.echo(where_to_push(settings, *service, environ, on_terminal=on_terminal), err=True)
+                click.echo(where_to_push(settings, service, environ, on_terminal=on_terminal), err=True)
 
     if handed is not None:
         _run(lambda: _work(settings, handed))
@@ -147,7 +147,7 @@ async def _demo(settings: Settings, seed: int) -> None:
     _set_up_logging(settings)
     stop = _stop_signal()
     async with opened(settings) as outside, running(settings, outside) as service:
-        say_started(settings, service.intake_url, service.api_url)
+        say_started(settings, service)
         command = sys.argv[0] if Path(sys.argv[0]).name == "cdr-service" else "cdr-service"
         target = f"{service.intake_url}/cdr"
         tokens = settings.deployments["default"].intake_token

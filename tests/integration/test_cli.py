@@ -19,6 +19,12 @@ from rich.cells import cell_len
 
 from cdr_service.cli.receiver import kept_token
 from cdr_service.cli.serve import _with_first_run
+from cdr_service.domain.records import OrderKey
+from cdr_service.repair.watching import Watch
+from cdr_service.service import Deployment, Intake
+from cdr_service.store.connection import connect
+from cdr_service.store.embedded import embedded_server
+from cdr_service.store.redis_store import RedisStore, Written
 from tests.feed import Feed, call_start, join
 from tests.integration.command import ROOT, SAMPLES, Service, command, environment, run, running, samples
 from tests.integration.servers import eventually, free_port, process_exists
@@ -248,6 +254,38 @@ def _is_ready(port: int, process: "subprocess.Popen[bytes]") -> bool:
         return False
     finally:
         connection.close()
+
+
+class TestPolicy:
+    """The start line names the policy that decides."""
+
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    async def test_auto_goes_by_the_release_that_is_known(self, tmp_path: Path, workers: str) -> None:
+        """Until the release is known auto is what is set for that, and join and owner are always themselves."""
+        config = tmp_path / "cdr.toml"
+        config.write_text("policy = 'auto'\n[deployments.branch]\npolicy = 'owner'\n")
+        data = tmp_path / "data"
+        settings = {"CDR_CONFIG": str(config), "CDR_DATA_DIR": str(data)}
+        told = []
+        for release in ((2, 2), (2, 3), None):
+            with running(tmp_path, "serve", "--workers", workers, settings=settings) as service:
+                told.append(service.wait_for("service.started"))
+                assert service.end() == 0
+            if release is not None:
+                await self.learn(data, release)
+        assert [line["policy"] for line in told] == ["auto"] * 3
+        assert [line["policy_in_force"] for line in told] == ["join", "join", "owner"]
+        assert told[-1]["policies"] == {"default": "auto", "branch": "owner"}
+        assert told[-1]["policies_in_force"] == {"default": "owner", "branch": "owner"}
+
+    async def learn(self, data: Path, release: tuple[int, ...]) -> None:
+        """Have the store know the Meeting Server's release."""
+        async with embedded_server(data) as url:
+            connection = connect(url)
+            store = RedisStore(connection, {"default": Written()}, "test")
+            async with Intake(Deployment(name="default"), store, Watch(), lambda: 0).running() as intake:
+                await intake.perform(lambda keeper, _, now: keeper.know_release(release, OrderKey(now, "", 0)))
+            await connection.close()
 
 
 class TestSecrets:
