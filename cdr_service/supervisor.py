@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import structlog
@@ -55,20 +55,20 @@ class Supervisor:
         self._log: Any = structlog.get_logger().bind()
         self._processes: set[asyncio.subprocess.Process] = set()
 
-    async def run(self, stop: asyncio.Event, say: Callable[[Running], None]) -> None:
+    async def run(self, stop: asyncio.Event, say: Callable[[Running], Awaitable[None]]) -> None:
         """Run until `stop` is set; then let the workers finish, and end the store last. `say` tells where it is."""
         with tempfile.TemporaryDirectory(prefix="cdr-metrics-") as folder:
             await self._supervise(self._settings, folder, stop, say)
 
     async def _supervise(
-        self, settings: Settings, folder: str, stop: asyncio.Event, say: Callable[[Running], None]
+        self, settings: Settings, folder: str, stop: asyncio.Event, say: Callable[[Running], Awaitable[None]]
     ) -> None:
         async with opened(settings) as outside:
             counting = [Counting(folder, worker) for worker in range(self._workers)]
             tasks = [asyncio.create_task(self._keep_running(outside, one, stop)) for one in counting]
             intake_url = url_of(outside.intake, secure=settings.intake_tls_cert is not None)
             api_url = url_of(outside.api, secure=settings.api_tls_cert is not None)
-            say(Running(intake_url, api_url, await policies_in_force(settings, outside.store_url)))
+            await say(Running(intake_url, api_url, await policies_in_force(settings, outside.store_url)))
             await stop.wait()
             for process in list(self._processes):
                 process.terminate()

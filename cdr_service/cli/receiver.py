@@ -39,9 +39,10 @@ def kept_token(folder: Path) -> Path:
 
 def where_to_push(settings: Settings, service: Running, environ: Mapping[str, str], *, on_terminal: bool) -> str:
     """Return what to paste into the Meeting Server. Without a terminal it has no token, but says where that is."""
-    name, intake_url = _own_name(), service.intake_url
+    intake_url = service.intake_url
     for address in _ANY_ADDRESS:
-        intake_url = intake_url.replace(address, name)
+        if address in intake_url:
+            intake_url = intake_url.replace(address, _own_name())
     token = settings.deployments["default"].intake_token
     shown = token[0].get_secret_value() if token and on_terminal else "TOKEN"
     query = f"?token={shown}" if token else ""

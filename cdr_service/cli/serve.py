@@ -7,7 +7,7 @@ import secrets
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +31,8 @@ DEMO_BRINGS: Final = (
 DEMO_DEFAULTS: Final = {"CDR_INTAKE_BIND": "127.0.0.1:0", "CDR_API_BIND": "127.0.0.1:0", "CDR_LIMIT_SHARED": "20"}
 DEMO_SECONDS_TO_SAY_AGAIN: Final = 20.0
 """How often the demo says on a terminal where to look."""
+
+Say = Callable[[Running], Awaitable[None]]
 
 config_option = click.option(
     "--config",
@@ -58,12 +60,14 @@ def serve(config: Path | None, first_run: bool, workers: int, handed: str | None
         os.environ.update(environ)  # workers read their settings from here
     settings = load_settings(config, environ)
 
-    def say(service: Running) -> None:
+    async def say(service: Running) -> None:
         say_started(settings, service, **({"workers": workers} if workers > 1 else {}))
         on_terminal = sys.stderr.isatty()
         if first_run or on_terminal:
+            # It asks for this machine's name, which may take long where name servers are away.
+            told = await asyncio.to_thread(where_to_push, settings, service, environ, on_terminal=on_terminal)
             with contextlib.suppress(OSError):
-                click.echo(where_to_push(settings, service, environ, on_terminal=on_terminal), err=True)
+                click.echo(told, err=True)
 
     if handed is not None:
         _run(lambda: _work(settings, handed))
@@ -115,18 +119,16 @@ def _set_up_logging(settings: Settings) -> None:
     configure_logging(form, settings.log_level, sys.stdout)
 
 
-async def _serve(settings: Settings, say: Callable[[Running], None]) -> None:
+async def _serve(settings: Settings, say: Say) -> None:
     _set_up_logging(settings)
     stop = _stop_signal()
     async with opened(settings) as outside, running(settings, outside) as service:
-        say(service)
+        await say(service)
         await stop.wait()
     say_stopped()
 
 
-async def _supervise(
-    settings: Settings, arguments: tuple[str, ...], workers: int, say: Callable[[Running], None]
-) -> None:
+async def _supervise(settings: Settings, arguments: tuple[str, ...], workers: int, say: Say) -> None:
     _set_up_logging(settings)
     await Supervisor(settings, arguments, workers).run(_stop_signal(), say)
     say_stopped()
