@@ -119,6 +119,11 @@ def print_json(answer: Any) -> None:
     click.echo(json.dumps(answer, indent=2))
 
 
+def _print_hints(shown: Mapping[str, Any]) -> None:
+    for hint in shown["hints"]:
+        click.echo(f"Look at: {printable(hint, 2000)}")
+
+
 def _say_more(answer: Mapping[str, Any]) -> None:
     if answer["next"]:
         click.echo(f"These are the newest {len(answer['items'])}; there are more. --limit takes up to 500.")

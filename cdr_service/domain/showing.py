@@ -1,6 +1,6 @@
 """How what is known becomes what the query API shows (`views`)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from msgspec.structs import asdict
@@ -92,17 +92,18 @@ def call_summary(scope: Scope, known: Known) -> CallSummary:
     )
 
 
-def call_view(scope: Scope, known: Known) -> CallView:
+def call_view(scope: Scope, known: Known, hints: Sequence[str] = ()) -> CallView:
     """Return a call, whole."""
     told = known.call.reported
     return CallView(
         **asdict(call_summary(scope, known)),
+        hints=list(hints),
         reported=ReportedView(told.legs_completed, told.legs_max_active, told.duration_seconds) if told else None,
         transitions=transition_views(standing_of(known.meeting, scope.policy)),
     )
 
 
-def meeting_view(scope: Scope, meeting: Meeting, calls: Iterable[Known]) -> MeetingView:
+def meeting_view(scope: Scope, meeting: Meeting, calls: Iterable[Known], hints: Sequence[str] = ()) -> MeetingView:
     """Return a meeting, given those of its calls that are still kept."""
     calls = sorted(calls, key=lambda known: (known.call.began, known.call.id))
     live = any(known.call.end is None for known in calls)
@@ -130,6 +131,7 @@ def meeting_view(scope: Scope, meeting: Meeting, calls: Iterable[Known]) -> Meet
         complete=all(known.complete for known in calls),
         license=license_now,
         alternatives=alternatives,
+        hints=list(hints),
         transitions=transition_views(standing_of(meeting, scope.policy)),
         calls=[call_summary(scope, known) for known in calls],
     )
@@ -229,7 +231,13 @@ def switch_view(deployment: str, meeting: Meeting, name: str | None, transition:
 
 
 def usage_view(
-    scope: Scope, counts: Mapping[str, int], now: int, *, assigned: int | None, limits: tuple[int | None, int | None]
+    scope: Scope,
+    counts: Mapping[str, int],
+    now: int,
+    *,
+    assigned: int | None,
+    limits: tuple[int | None, int | None],
+    hints: Sequence[str] = (),
 ) -> UsageView:
     """Return what is in use of a deployment's licenses at `now`; `limits` are those of PMP+ and of SMP+."""
     policy = scope.policy
@@ -243,6 +251,7 @@ def usage_view(
         shared=SharedUse(counts.get(usage.shared(policy), 0), sixths, round(sixths / SIXTHS, 3), limits[1]),
         participants=counts.get(usage.PARTICIPANTS, 0),
         calls=counts.get(usage.CALLS, 0),
+        hints=list(hints),
     )
 
 

@@ -129,6 +129,8 @@ class CallView(CallSummary, frozen=True, kw_only=True):
 
     reported: ReportedView | None
     """Null before callEnd."""
+    hints: list[str]
+    """What to look at where the meeting is on SMP+ although somebody looks licensed; guesses, which decide nothing."""
     transitions: list[TransitionView]
     """The meeting's, the same on each of its calls."""
 
@@ -157,6 +159,8 @@ class MeetingView(Struct, frozen=True, kw_only=True):
     complete: bool
     license: LicenseView | None
     alternatives: dict[str, LicenseView | None]
+    hints: list[str]
+    """What to look at where it is on SMP+ although somebody looks licensed; guesses, which decide nothing."""
     transitions: list[TransitionView]
     calls: list[CallSummary]
     """The earliest first."""
@@ -261,6 +265,8 @@ class UsageView(Struct, frozen=True, kw_only=True):
     shared: SharedUse
     participants: int
     calls: int
+    hints: list[str]
+    """What to look at: holders about to spill to SMP+, more PMP+ assigned than bought, another policy."""
 
 
 class HistoryView(Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.completeness import complete, known_losses
+from cdr_service.domain.directory import Directory
 from cdr_service.domain.filters import CallMatch, SwitchMatch
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.pages import Listing, Place
@@ -48,6 +49,10 @@ class Reads(Protocol):
 
     def switch(self, place: Place) -> tuple[str, OrderKey]:
         """Return the meeting that an entry of the list of switches names, and where in its timeline."""
+        ...
+
+    async def directory(self, deployment: str) -> Directory:
+        """Return the directory by which all processes decide; an empty one where none was ever stored."""
         ...
 
     async def usage(self, deployment: str) -> Mapping[str, int]:

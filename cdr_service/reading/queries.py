@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
-from cdr_service.domain.calls import Call
+from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.filters import CallFilters, CallMatch, SwitchFilters, SwitchMatch
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.licensing import policies_of
@@ -27,6 +27,7 @@ from cdr_service.domain.showing import (
 from cdr_service.domain.views import CallSummary, CallView, LegView, MeetingView, SwitchView, UsageView
 from cdr_service.errors import BadRequest, NotFound
 from cdr_service.reading.gathering import Gathering, Reads
+from cdr_service.reading.hinting import Hinting
 from cdr_service.reading.paging import Entry, Walk, cursor_of, part
 
 T = TypeVar("T")
@@ -59,6 +60,7 @@ class Queries:
         self._deployments = {deployment.name: deployment for deployment in deployments}
         self._reads = reads
         self._gathering = Gathering(reads, clock)
+        self._hinting = Hinting(reads, self._gathering)
         self._clock = clock
 
     async def calls(self, filters: CallFilters, limit: int, cursor: str | None = None) -> Page[CallSummary]:
@@ -92,7 +94,11 @@ class Queries:
 
         async def look(scope: Scope) -> CallView | None:
             found = await self._gathering.known(scope, await self._gathering.loaded(scope, [call.lower()]))
-            return call_view(scope, found[0]) if found else None
+            if not found:
+                return None
+            known = found[0]
+            hints = [] if known.call.end else await self._hints(scope, known.meeting, [known.call])
+            return call_view(scope, known, hints)
 
         _, view = await self._one("call", call, deployment, look)
         return view
@@ -130,8 +136,9 @@ class Queries:
                 (found,) = await self._reads.things(scope.deployment, [("meeting", call.meeting)])
             if found is None:
                 return None
-            calls = await self._gathering.loaded(scope, found.calls)
-            return meeting_view(scope, found, await self._gathering.known(scope, calls))
+            calls = await self._gathering.known(scope, await self._gathering.loaded(scope, found.calls))
+            hints = await self._hints(scope, found, [known.call for known in calls])
+            return meeting_view(scope, found, calls, hints)
 
         _, view = await self._one("meeting", meeting, deployment, look)
         return view
@@ -160,13 +167,14 @@ class Queries:
         return Page([await self._usage(self._deployments[entry.deployment]) for entry in shown], following)
 
     async def _usage(self, deployment: Queried) -> UsageView:
-        return usage_view(
-            deployment.scope,
-            await self._reads.usage(deployment.name),
-            self._clock(),
-            assigned=deployment.assigned(),
-            limits=(deployment.limit_personal, deployment.limit_shared),
-        )
+        counts, assigned = await self._reads.usage(deployment.name), deployment.assigned()
+        limits = deployment.limit_personal, deployment.limit_shared
+        hints = await self._hinting.of_usage(deployment.name, deployment.options, counts, assigned, limits[0])
+        return usage_view(deployment.scope, counts, self._clock(), assigned=assigned, limits=limits, hints=hints)
+
+    async def _hints(self, scope: Scope, meeting: Meeting, calls: list[Call]) -> list[str]:
+        options = self._deployments[scope.deployment].options
+        return await self._hinting.of_meeting(scope.deployment, options, meeting, calls)
 
     async def ready(self) -> list[str]:
         """Return what is unsafe about the store, as sentences. Raises StoreUnavailable where it does not answer."""

@@ -6,10 +6,11 @@ Nothing here goes through what the write side remembers, so an answer is never o
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from cdr_service.domain.directory import Directory
 from cdr_service.domain.pages import Listing, Place
 from cdr_service.domain.records import OrderKey
-from cdr_service.domain.workspace import LEGS_OF, Key
-from cdr_service.store.codec import decode
+from cdr_service.domain.workspace import DIRECTORY, LEGS_OF, Key
+from cdr_service.store.codec import VERSION_BYTES, decode
 from cdr_service.store.connection import Connection
 from cdr_service.store.keys import Keys
 
@@ -22,6 +23,7 @@ class RedisReads:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._directories: dict[str, tuple[bytes, Directory]] = {}
 
     async def places(
         self,
@@ -82,6 +84,17 @@ class RedisReads:
         """Return what an entry of the list of switches names: the meeting, and where in its timeline."""
         meeting, time, session, number = place.id.rsplit("|", 3)
         return meeting, OrderKey(int(time), session, int(number))
+
+    async def directory(self, deployment: str) -> Directory:
+        """Return the directory by which all processes decide; an empty one where none was ever stored."""
+        name = Keys(deployment).thing(DIRECTORY)
+        version = await self._connection.execute("GETRANGE", name, 0, VERSION_BYTES - 1)
+        known = self._directories.get(deployment)
+        if known is None or known[0] != version:
+            # It may have many thousands of users, so it is read and decoded only where it changed.
+            found, version = decode(DIRECTORY, await self._connection.execute("GET", name))
+            known = self._directories[deployment] = version, found or Directory([])
+        return known[1]
 
     async def usage(self, deployment: str) -> Mapping[str, int]:
         """Return the counts of what is in use now; one that is 0 is left out."""

@@ -50,6 +50,7 @@ class Service:
     """The intakes and the queries of a service, without HTTP."""
 
     def __init__(self, connection: Connection, deployments: Mapping[str, Options]) -> None:
+        self.connection = connection
         self.now = 1_710_234_000_000
         """Our clock, 2024-03-12 09:00:00 until a test moves it."""
         written = {name: Written(policy=options.policy) for name, options in deployments.items()}
@@ -443,6 +444,7 @@ async def test_usage_is_what_is_in_use_now(service: Service) -> None:
                 "shared": {"meetings": 2, "sixths": 7, "licenses": 1.167, "limit": 3},
                 "participants": 4,
                 "calls": 3,
+                "hints": [],
             }
         ],
         "next": None,

@@ -110,6 +110,7 @@ def test_a_whole_call_of_the_web_app_sample() -> None:
         "license": None,
         "alternatives": {"owner": None},
         "reported": {"legs_completed": 2, "legs_max_active": 2, "duration_seconds": 1265},
+        "hints": [],
         "transitions": [
             {
                 "seq": 1,
@@ -219,7 +220,7 @@ def test_a_leg_that_is_in_has_not_left_and_its_media_are_not_known() -> None:
 def test_the_meeting_of_the_two_bridges_sample() -> None:
     """One meeting, 10:00:03 to 10:31:00, two calls, two participants, peak two although each callEnd says one."""
     shown = shown_meeting(posted("two-bridges"), TWO_BRIDGES)
-    assert {name: value for name, value in shown.items() if name not in ("calls", "transitions")} == {
+    assert {name: value for name, value in shown.items() if name not in ("calls", "hints", "transitions")} == {
         "id": TWO_BRIDGES,
         "deployment": "default",
         "name": "Project review",
@@ -274,10 +275,10 @@ def test_the_leg_that_came_through_the_ivr() -> None:
 
 
 def test_a_summary_is_the_call_without_what_is_long() -> None:
-    """A summary has every field of the call but `reported` and `transitions`."""
+    """A summary has every field of the call but `reported`, `hints` and `transitions`."""
     books = posted("web-app-and-sip")
     summary, whole = plain(call_summary(SCOPE, known(books, WEB_CALL))), shown_call(books, WEB_CALL)
-    assert summary == {name: whole[name] for name in whole if name not in ("reported", "transitions")}
+    assert summary == {name: whole[name] for name in whole if name not in ("reported", "hints", "transitions")}
 
 
 def test_a_leg_whose_end_was_lost_leaves_with_its_call() -> None:
@@ -389,6 +390,7 @@ def test_usage_reads_the_counts_of_the_deciding_policy() -> None:
         "shared": {"meetings": 2, "sixths": 7, "licenses": 1.167, "limit": None},
         "participants": 9,
         "calls": 3,
+        "hints": [],
     }
 
 
