@@ -12,14 +12,13 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from cdr_service.domain.addresses import normalize_address
+from cdr_service.domain.text import misfit
 
 STEPS_MAX: Final = 100
 """So that one question never keeps the service from its work for long."""
 
 CallType = Literal["coSpace", "adHoc", "lyncConferencing", "forwarding"]
 LyncMode = Literal["gateway", "dualHomeCluster", "dualHomeCallBridge"]
-
-_AT: Final = re.compile(r"(?P<what>.*?)(?: - at `(?:key in )?\$\.?(?P<key>[^`]*)`)?", re.DOTALL)
 
 
 class DescriptionError(ValueError):
@@ -99,9 +98,8 @@ def read_description(data: object) -> Description:
     try:
         description = msgspec.convert(data, Description)
     except msgspec.ValidationError as problem:
-        found = _AT.fullmatch(str(problem))
-        what, key = (found["what"], found["key"]) if found else (str(problem), None)
-        raise DescriptionError(key or "", f"cannot be read: {what}." if key else f"{what}.") from None
+        key, what = misfit(problem)
+        raise DescriptionError(key, f"cannot be read: {what}." if key else f"{what}.") from None
     check(description)
     return description
 

@@ -27,6 +27,15 @@ def printable(text: str, limit: int = 500) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
+def misfit(problem: Exception) -> tuple[str, str]:
+    """Return what msgspec's ValidationError tells: where a value does not fit, such as `steps[2].join`, and why.
+
+    The place is empty where it is the whole.
+    """
+    why, _, place = str(problem).partition(" - at `")
+    return place.rstrip("`").removeprefix("key in ").removeprefix("$").removeprefix("."), why
+
+
 def _escaped(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"  # noqa: PLR2004 - the last one-byte code point
