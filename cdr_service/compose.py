@@ -45,6 +45,7 @@ from cdr_service.web.health import Readiness
 from cdr_service.web.intake import intake_server
 from cdr_service.web.server import listen, open_socket
 from cdr_service.web.tls import TlsFiles
+from cdr_service.web.use_cases import UseCases
 
 READY_SECONDS: Final = 1.0
 """How long a readiness probe waits for the store."""
@@ -152,7 +153,7 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
         reads = RedisCollection(connection)
         queries = Queries(queried, reads, now)
         history = History(queried, RedisHistory(connection), reads, now)
-        api = api_app(settings, queries, history, Collection(reads, intakes, now), health, metrics)
+        api = api_app(settings, UseCases(queries, history, Collection(reads, intakes, now), health, metrics))
         api_port = await stack.enter_async_context(listen(api, outside.api, tls=_tls(settings, "api")))
         receivers = {name: CountedReceiver(intake, metrics) for name, intake in intakes.items()}
         server = intake_server(receivers, settings.deployments)

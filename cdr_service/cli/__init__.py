@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from cdr_service.cli.ask import call, calls, switches, usage
+from cdr_service.cli.describe import openapi
 from cdr_service.cli.explain import explain
 from cdr_service.cli.keep import check, rebuild
 from cdr_service.cli.send import replay, simulate
@@ -36,7 +37,7 @@ def cli() -> None:
     """Receive the CDRs of Cisco Meeting Servers and tell which license each call uses, why, and when it switched."""
 
 
-for command in (serve, demo, simulate, replay, calls, call, switches, usage, explain, rebuild, check):
+for command in (serve, demo, simulate, replay, calls, call, switches, usage, explain, rebuild, check, openapi):
     cli.add_command(command)
 
 

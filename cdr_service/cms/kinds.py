@@ -60,7 +60,7 @@ def _roles(value: Any) -> set[str]:
     return {str(role).strip().lower() for role in named}
 
 
-def _only_id(*, id: str) -> str:  # noqa: A002 - fields are given by name
+def _only_id(*, id: str) -> str:
     return id
 
 

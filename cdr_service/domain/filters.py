@@ -4,9 +4,9 @@ A span holds its `since` and not its `until`, both in milliseconds of record tim
 """
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from cdr_service.domain.addresses import fold_case, normalize_address
 from cdr_service.domain.calls import Call, Meeting
@@ -17,17 +17,23 @@ from cdr_service.domain.showing import standing_of, switch_kind
 from cdr_service.domain.timeline import Cause, Standing, Transition
 
 LicenseType = Literal["SMP+", "PMP+"]
+Time = Annotated[int, Meta(description="Milliseconds since 1970 UTC.")]
+"""A time; in a URL it is RFC 3339."""
 
 
 class CallFilters(Struct, frozen=True, kw_only=True):
     """What calls are asked for; None takes all."""
 
     state: Literal["active", "ended", "all"] = "active"
+    """Whether they go on."""
     license: Literal["SMP+", "PMP+", "none"] | None = None
     """The meeting's license now; of an ended call its last one."""
     deployment: str | None = None
+    """Of this deployment only."""
     tenant: str | None = None
+    """The tenant's id."""
     cospace: str | None = None
+    """The id of the space."""
     holder: str | None = None
     """Whose PMP+ pays or paid the meeting."""
     participant: str | None = None
@@ -35,40 +41,56 @@ class CallFilters(Struct, frozen=True, kw_only=True):
     name: str | None = None
     """A part of the call's name."""
     meeting: str | None = None
-    since: int | None = None
-    until: int | None = None
+    """The meeting's id."""
+    since: Time | None = None
+    """The span's begin; what reaches into the span is selected."""
+    until: Time | None = None
+    """The span's end, which is no part of it."""
 
 
 class SwitchFilters(Struct, frozen=True, kw_only=True, rename={"before": "from", "after": "to"}):
     """What changes from one license to another are asked for; None takes all."""
 
     kind: Literal["type", "holder", "weight", "all"] = "type"
+    """What changed: SMP+ to PMP+ or back, whose PMP+ pays, or only the weight."""
     late: Literal["false", "true", "all"] = "false"
+    """Was it learned later than it was true?"""
     before: LicenseType | None = None
+    """The license before."""
     after: LicenseType | None = None
+    """The license after."""
     cause: Cause | None = None
+    """Why it changed."""
     holder: str | None = None
     """Whose PMP+ it was or became."""
     deployment: str | None = None
+    """Of this deployment only."""
     meeting: str | None = None
-    since: int | None = None
-    until: int | None = None
+    """The meeting's id."""
+    since: Time | None = None
+    """The span's begin."""
+    until: Time | None = None
+    """The span's end, which is no part of it."""
 
 
 class PeakFilters(Struct, frozen=True, kw_only=True):
     """Of which span the highest use is asked for; None takes all that is kept."""
 
     deployment: str | None = None
+    """Of this deployment only."""
     policy: str | None = None
-    """The policy under which licenses are counted; None takes the one that decides."""
-    since: int | None = None
-    until: int | None = None
+    """The policy under which licenses are counted; left out, the one that decides."""
+    since: Time | None = None
+    """The span's begin."""
+    until: Time | None = None
+    """The span's end, which is no part of it."""
 
 
 class HistoryFilters(PeakFilters, frozen=True, kw_only=True):
     """What steps of the history are asked for."""
 
     step: StepName = "1h"
+    """How long a step is; days are those of UTC."""
 
 
 class CallMatch:

@@ -32,6 +32,8 @@ class Listing(StrEnum):
     """Steps of the history by start."""
     BRIDGES = "bridges"
     """Call Bridges by deployment and id."""
+    POLICIES = "policies"
+    """The policies by id."""
 
 
 class Place(NamedTuple):

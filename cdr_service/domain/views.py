@@ -4,9 +4,9 @@ Times are RFC 3339 in UTC. Members that are not known are null rather than left 
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from cdr_service.domain.licensing import Status
 from cdr_service.domain.stays import LegState
@@ -16,6 +16,9 @@ CallState = Literal["active", "ended"]
 
 SwitchKind = Literal["type", "holder", "weight"]
 """What a switch changed: SMP+ to PMP+ or back; else whose PMP+ pays; else only the weight."""
+
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+"""A time, RFC 3339 in UTC."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -43,19 +46,26 @@ class LicenseView(Struct, frozen=True):
     weight: str
     """What is taken from the shared pool, an exact fraction of a license: "1", "1/6", or "0" where a PMP+ pays."""
     policy: str
+    """The policy that decided."""
     rule: str
     """The rule of the policy that decided."""
     status: Status
-    since: str
+    """How sure the decision is."""
+    since: Time
+    """Since when it takes this license."""
     reason: str
+    """A sentence for people."""
 
 
 class ChargeView(Struct, frozen=True):
     """One side of a transition."""
 
     type: str
+    """SMP+ or PMP+."""
     holder: str | None
+    """Whose PMP+ pays; null for SMP+."""
     weight: str
+    """What is taken from the shared pool, as an exact fraction of a license."""
 
 
 class TransitionView(Struct, frozen=True, rename={"before": "from", "after": "to"}):
@@ -63,17 +73,21 @@ class TransitionView(Struct, frozen=True, rename={"before": "from", "after": "to
 
     seq: int
     """Counts the transitions of the meeting, from 1."""
-    at: str
+    at: Time
+    """When, by the records' clock."""
     before: ChargeView | None
     """Null where it took nothing before."""
     after: ChargeView | None
     """Null where it takes nothing any more."""
     cause: Cause
     rule: str | None
+    """The rule that decides from then on; null where it takes nothing any more."""
     leg: str | None
     """The leg whose coming or going changed it."""
     user: str | None
+    """The user who is on that leg, where one is known."""
     reason: str
+    """A sentence for people."""
     late: bool
     """It was learned later than it was true."""
 
@@ -91,31 +105,43 @@ class CallSummary(Struct, frozen=True, kw_only=True):
 
     id: str
     deployment: str
+    """As the settings name it."""
     call_bridge: str | None
     """Null where the Call Bridge does not name itself (it is not clustered)."""
     session: str
+    """The session of the Call Bridge whose records told of it."""
     meeting: str
+    """The meeting that it belongs to (callCorrelator); its own id where that is not known."""
     name: str | None
+    """As the records tell it."""
     call_type: str | None
+    """As callStart tells it, such as coSpace, adHoc or lyncConferencing."""
     cospace: str | None
+    """The id of the space."""
     owner_name: str | None
     """Text that callStart shows; it decides nothing."""
     owner: str | None
     """The user who owns the space."""
     tenant: str | None
+    """The tenant's id."""
     cdr_tag: str | None
+    """The tag of the space."""
     state: CallState
-    started_at: str
-    ended_at: str | None
+    started_at: Time
+    ended_at: Time | None
+    """Null while it goes on."""
     end_estimated: bool
     """No callEnd came; `ended_at` is when it was over at the latest."""
     participants: int
     """In now, on this call."""
     participants_peak: int
+    """The most at one time."""
     legs: int
     """Every leg that was ever on the call."""
     recording: bool
+    """Is it recorded now?"""
     streaming: bool
+    """Is it streamed now?"""
     complete: bool
     """False where records that could belong to it are known to be lost."""
     license: LicenseView | None
@@ -139,29 +165,46 @@ class MeetingView(Struct, frozen=True, kw_only=True):
     """A meeting: its calls, and the one license that they share."""
 
     id: str
+    """Its callCorrelator; the id of its call where that is not known."""
     deployment: str
+    """As the settings name it."""
     name: str | None
+    """As the records tell it."""
     call_type: str | None
+    """As callStart tells it, such as coSpace, adHoc or lyncConferencing."""
     cospace: str | None
+    """The id of the space."""
     owner: str | None
+    """The user who owns the space."""
     tenant: str | None
+    """The tenant's id."""
     state: CallState
     """Active while one of its calls is."""
-    started_at: str | None
-    ended_at: str | None
+    started_at: Time | None
+    ended_at: Time | None
+    """Null while it goes on."""
     end_estimated: bool
+    """No callEnd came for one of its calls."""
     participants: int
     """In now, on all its calls; somebody with several legs counts once."""
     participants_peak: int
+    """The most at one time."""
     legs: int
+    """Every leg that was ever on one of its calls."""
     recording: bool
+    """Is it recorded now?"""
     streaming: bool
+    """Is it streamed now?"""
     complete: bool
+    """False where records that could belong to it are known to be lost."""
     license: LicenseView | None
+    """Null while nobody is in."""
     alternatives: dict[str, LicenseView | None]
+    """The license under each other policy."""
     hints: list[str]
     """What to look at where it is on SMP+ although somebody looks licensed; guesses, which decide nothing."""
     transitions: list[TransitionView]
+    """The earliest first."""
     calls: list[CallSummary]
     """The earliest first."""
 
@@ -170,19 +213,30 @@ class SwitchView(Struct, frozen=True, kw_only=True, rename={"before": "from", "a
     """A change from one license to another."""
 
     deployment: str
+    """As the settings name it."""
     meeting: str
     calls: list[str]
+    """The calls of the meeting."""
     name: str | None
-    at: str
+    """As the records tell it."""
+    at: Time
+    """When, by the records' clock."""
     before: ChargeView
+    """The license before."""
     after: ChargeView
+    """The license after."""
     kind: SwitchKind
     cause: Cause
     rule: str | None
+    """The rule that decides from then on."""
     leg: str | None
+    """The leg whose coming or going changed it."""
     user: str | None
+    """The user who is on that leg, where one is known."""
     reason: str
+    """A sentence for people."""
     late: bool
+    """It was learned later than it was true."""
 
 
 class MediaView(Struct, frozen=True):
@@ -197,8 +251,9 @@ class StayView(Struct, frozen=True):
     """A time in a call."""
 
     call: str
-    joined_at: str
-    left_at: str | None
+    joined_at: Time
+    left_at: Time | None
+    """Null while it is in."""
 
 
 class LegView(Struct, frozen=True, kw_only=True):
@@ -211,10 +266,13 @@ class LegView(Struct, frozen=True, kw_only=True):
     counted: bool
     """Does it count as a participant?"""
     user: str | None
+    """The user whom it was matched to."""
     holds_license: bool
+    """Does this user hold PMP+?"""
     matched_by: str | None
     """How the user was found: jid, cdr_tag, sip_address or alias."""
     remote_party: str | None
+    """As the records tell it."""
     remote_address: str | None
     display_name: str | None
     type: str | None
@@ -222,89 +280,58 @@ class LegView(Struct, frozen=True, kw_only=True):
     direction: str | None
     guest: bool
     """The records say that it is a guest."""
-    started_at: str | None
-    joined_at: str | None
+    started_at: Time | None
+    joined_at: Time | None
     """The start of its first stay; null where it never was in."""
-    left_at: str | None
+    left_at: Time | None
     """The end of its last stay; null while it is in."""
     end_reason: str | None
     media: MediaView | None
     """Null before callLegEnd, which alone tells it."""
     stays: list[StayView]
+    """The times in a call, the earliest first."""
 
 
 class PersonalUse(Struct, frozen=True):
     """PMP+ in use."""
 
     meetings: int
+    """Meetings that a PMP+ pays now."""
     holders: list[str]
     """Those whose license pays a meeting now."""
     assigned: int | None
     """How many users hold PMP+; null where that is not known."""
     limit: int | None
+    """How many were bought; null where that is not known."""
 
 
 class SharedUse(Struct, frozen=True):
     """SMP+ in use."""
 
     meetings: int
+    """Meetings that take SMP+ now."""
     sixths: int
     """Exact, in sixths of a license."""
     licenses: float
     """The same in licenses, rounded to three decimals."""
     limit: int | None
+    """How many were bought; null where that is not known."""
 
 
 class UsageView(Struct, frozen=True, kw_only=True):
     """The licenses of a deployment that are in use now."""
 
     deployment: str
+    """As the settings name it."""
     policy: str
-    at: str
+    """The policy that decides."""
+    at: Time
+    """When this was so, by our clock."""
     personal: PersonalUse
     shared: SharedUse
     participants: int
+    """In all calls now."""
     calls: int
+    """Calls that go on."""
     hints: list[str]
     """What to look at: holders about to spill to SMP+, more PMP+ assigned than bought, another policy."""
-
-
-class HistoryView(Struct, frozen=True, kw_only=True):
-    """The most that was in use in one step of the history, by record time."""
-
-    deployment: str
-    start: str
-    personal_peak: int
-    """Meetings on PMP+."""
-    shared_sixths_peak: int
-    """Taken from the shared pool, exact, in sixths of a license."""
-    shared_licenses_peak: float
-    """The same in licenses, rounded to three decimals."""
-    participants_peak: int
-
-
-class SharedMeetingView(Struct, frozen=True, kw_only=True):
-    """A meeting that took SMP+ at one moment."""
-
-    id: str
-    name: str | None
-    call_type: str | None
-    cospace: str | None
-    owner: str | None
-    weight: str
-    """What it took from the shared pool, an exact fraction of a license."""
-    since: str
-    """Since when it took that."""
-
-
-class PeakView(Struct, frozen=True, kw_only=True):
-    """The highest use of the shared pool in a span."""
-
-    deployment: str
-    policy: str
-    at: str | None
-    """When it was reached first; null where no SMP+ was used."""
-    shared_sixths: int
-    shared_licenses: float
-    meetings: list[SharedMeetingView]
-    """The meetings that made it, the largest first."""

@@ -11,6 +11,7 @@ from cdr_service.domain.announcements import rfc3339
 from cdr_service.domain.completeness import known_losses
 from cdr_service.domain.pages import Listing, Page, Place
 from cdr_service.domain.sessions import INTERLEAVED, Bridge, Session, interleaved
+from cdr_service.domain.views import Time
 from cdr_service.domain.workspace import Key
 from cdr_service.errors import BadRequest
 from cdr_service.reading.paging import Entry, part
@@ -28,9 +29,9 @@ class BridgeView(Struct, kw_only=True):
     """Its newest session, by record time."""
     sessions: int
     """How many of its sessions are remembered."""
-    last_record_at: str | None
+    last_record_at: Time | None
     """Record time of its latest record."""
-    last_received_at: str | None
+    last_received_at: Time | None
     """When we received it, by our clock."""
     records: int
     """Records taken in, of all remembered sessions."""
@@ -45,7 +46,7 @@ class DeadLetterView(Struct, kw_only=True):
 
     id: str
     deployment: str
-    received_at: str
+    received_at: Time
     kind: str
     """not_cdr (the whole document), record (one record of a good one), or failed (our own fault)."""
     reason: str

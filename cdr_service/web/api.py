@@ -1,31 +1,38 @@
 """The query API: which license each call uses and why, what switched, and what is in use now."""
 
 import asyncio
-from typing import Any, Final
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
+from msgspec import Meta
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from cdr_service.domain.filters import CallFilters, HistoryFilters, PeakFilters, SwitchFilters
+from cdr_service.domain.history_views import HistoryView, PeakView
 from cdr_service.domain.pages import Page
+from cdr_service.domain.policies import PolicyView
+from cdr_service.domain.views import CallSummary, CallView, LegView, MeetingView, SwitchView, UsageView
 from cdr_service.errors import StoreUnavailable
-from cdr_service.metrics import Metrics
-from cdr_service.reading.collection import Collection
-from cdr_service.reading.history import History
-from cdr_service.reading.queries import Queries
+from cdr_service.reading import policies as of_policies
+from cdr_service.reading.collection import BridgeView, DeadLetterView
 from cdr_service.settings import ServiceSettings
+from cdr_service.web.docs import HEADERS as DOCS_HEADERS
+from cdr_service.web.docs import docs_page
 from cdr_service.web.doors import api_door
-from cdr_service.web.health import Health, health_routes
-from cdr_service.web.parameters import PAGING, filters, only, paging
+from cdr_service.web.endpoints import JSON, Endpoint, get, routes
+from cdr_service.web.health import Liveness, Readiness
+from cdr_service.web.openapi import description
+from cdr_service.web.parameters import Paging, Within
 from cdr_service.web.problems import problems
-from cdr_service.web.spreadsheet import csv_page, wants_csv
+from cdr_service.web.use_cases import UseCases
 
 BODY_BYTES_MAX: Final = 1024 * 1024
-ID: Final = "{id:[^/]+}"
-"""An id in a path: aiohttp's own pattern takes no braces. A slash within an id is written %2F."""
 METRICS_SECONDS: Final = 4.0
 """How long the store may take for `/metrics`; a scraper waits for ten seconds."""
+Id = Annotated[str, Meta(description="An id of the Meeting Server's; letter case does not matter.")]
 CALL_COLUMNS: Final = (
     *("id", "deployment", "call_bridge", "session", "meeting", "name", "call_type", "cospace", "owner_name", "owner"),
     *("tenant", "cdr_tag", "state", "started_at", "ended_at", "end_estimated", "participants", "participants_peak"),
@@ -40,114 +47,160 @@ HISTORY_COLUMNS: Final = (
     *("deployment", "start", "personal_peak", "shared_sixths_peak", "shared_licenses_peak", "participants_peak"),
 )
 
-_encode: Final = msgspec.json.Encoder().encode
+
+@get("/v1/calls", csv=CALL_COLUMNS)
+async def calls(use: UseCases, wanted: CallFilters, page: Paging) -> Page[CallSummary]:
+    """List calls, live ones unless asked otherwise.
+
+    Live ones come first, the latest to start before the others, then ended ones, the latest to end before the others.
+    """
+    return await use.queries.calls(wanted, page.limit, page.cursor)
 
 
-def api_app(
-    settings: ServiceSettings,
-    queries: Queries,
-    history: History,
-    collection: Collection,
-    health: Health,
-    metrics: Metrics,
-) -> web.Application:
+@get("/v1/calls/{id}")
+async def call(use: UseCases, id: Id, within: Within) -> CallView:
+    """Show one call, whole, with every change of its license."""
+    return await use.queries.call(id, within.deployment)
+
+
+@get("/v1/calls/{id}/legs")
+async def legs(use: UseCases, id: Id, within: Within, page: Paging) -> Page[LegView]:
+    """List the legs of a call, the latest to start first."""
+    return await use.queries.legs(id, page.limit, page.cursor, within.deployment)
+
+
+@get("/v1/meetings/{id}")
+async def meeting(use: UseCases, id: Id, within: Within) -> MeetingView:
+    """Show a meeting: its calls, and the license that they share.
+
+    It is found by its own id (callCorrelator), or by that of one of its calls.
+    """
+    return await use.queries.meeting(id, within.deployment)
+
+
+@get("/v1/switches", csv=SWITCH_COLUMNS)
+async def switches(use: UseCases, wanted: SwitchFilters, page: Paging) -> Page[SwitchView]:
+    """List changes from one license to another, newest first.
+
+    There is one per meeting and change, however many calls the meeting has.
+    """
+    return await use.queries.switches(wanted, page.limit, page.cursor)
+
+
+@get("/v1/usage")
+async def usage(use: UseCases, page: Paging) -> Page[UsageView]:
+    """Tell the licenses in use now, per deployment, in the order in which these are set."""
+    return await use.queries.usage(page.limit, page.cursor)
+
+
+@get("/v1/usage/history", csv=HISTORY_COLUMNS)
+async def usage_history(use: UseCases, wanted: HistoryFilters, page: Paging) -> Page[HistoryView]:
+    """List the most that was in use in each minute, hour or day, newest first.
+
+    A step that overlaps the span is given whole. Without `since` the list goes back as far as anything is kept, without
+    `until` it begins now.
+    """
+    return await use.history.steps(wanted, page.limit, page.cursor)
+
+
+@get("/v1/usage/peak")
+async def usage_peak(use: UseCases, wanted: PeakFilters) -> PeakView:
+    """Tell when most of the shared pool was in use in a span, and by which meetings.
+
+    Of several deployments the one with the highest use is shown.
+    """
+    return await use.history.peak(wanted)
+
+
+@get("/v1/policies")
+async def policies(_: UseCases, page: Paging) -> Page[PolicyView]:
+    """List the policies: the rules by which licenses are assigned, in their order, with their sources."""
+    return of_policies.policies(page.limit, page.cursor)
+
+
+@get("/v1/bridges")
+async def bridges(use: UseCases, page: Paging) -> Page[BridgeView]:
+    """List Call Bridges by deployment and name: what came from each, and what is missing."""
+    return await use.collection.bridges(page.limit, page.cursor)
+
+
+@get("/v1/dead-letters")
+async def dead_letters(use: UseCases, page: Paging) -> Page[DeadLetterView]:
+    """List documents and records that could not be taken in, newest first."""
+    return await use.collection.dead_letters(page.limit, page.cursor)
+
+
+@get("/metrics", media="text/plain")
+async def metrics(use: UseCases) -> web.Response:
+    """Tell the same in numbers, for Prometheus."""
+    try:
+        async with asyncio.timeout(METRICS_SECONDS):
+            usage, bridges = await use.queries.usage(), await use.collection.bridges()
+        body = use.metrics.page(usage.items, bridges.items)
+    except (StoreUnavailable, TimeoutError):
+        # What was counted is wanted above all while the store is in trouble.
+        body = use.metrics.page([], [], store=False)
+    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
+
+
+@get("/healthz", answers={200: Liveness}, needs_token=False)
+async def alive(_: UseCases) -> web.Response:
+    """Tell that the process is alive.
+
+    It answers as long as it can: a store in trouble is no reason to restart it.
+    """
+    return _of_now(200, Liveness())
+
+
+@get("/readyz", answers={200: Readiness, 503: Readiness}, needs_token=False)
+async def ready(use: UseCases) -> web.Response:
+    """Tell whether the service can do its work, and whether its store is safe."""
+    readiness = await use.health.ready()
+    return _of_now(200 if readiness.ok else 503, readiness)
+
+
+@get("/openapi.json", answers={200: dict[str, Any]}, needs_token=False)
+async def openapi(_: UseCases) -> web.Response:
+    """Describe the API, in OpenAPI 3.1."""
+    return web.Response(body=msgspec.json.encode(api_description()), content_type=JSON)
+
+
+@get("/docs", media="text/html", needs_token=False)
+async def docs(_: UseCases) -> web.Response:
+    """Show this description to people."""
+    return web.Response(text=_docs_page(), content_type="text/html", headers=DOCS_HEADERS)
+
+
+def _of_now(status: int, body: object) -> web.Response:
+    # A proxy that kept the answer would tell of yesterday's health.
+    headers = {hdrs.CACHE_CONTROL: "no-store"}
+    return web.Response(status=status, body=msgspec.json.encode(body), content_type=JSON, headers=headers)
+
+
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (
+    *(calls, call, legs, meeting, switches, usage, usage_history, usage_peak, policies),
+    *(bridges, dead_letters, metrics, alive, ready, openapi, docs),
+)
+"""All of the API, in the order in which it is described."""
+
+
+@cache
+def api_description() -> Mapping[str, Any]:
+    """Return the OpenAPI document of the API."""
+    return description(ENDPOINTS)
+
+
+@cache
+def _docs_page() -> str:
+    return docs_page(api_description())
+
+
+def api_app(settings: ServiceSettings, use: UseCases) -> web.Application:
     """Return the application of the API's port."""
-    api = _Api(queries, history, collection, metrics)
+    open_paths = {endpoint.path for endpoint in ENDPOINTS if not endpoint.needs_token}
     app = web.Application(
-        middlewares=[problems, api_door(settings.api_token, settings.api_bind)],
+        middlewares=[problems, api_door(settings.api_token, settings.api_bind, open_paths)],
         client_max_size=BODY_BYTES_MAX,
     )
-    app.add_routes(health_routes(health))
-    app.add_routes(
-        [
-            web.get("/v1/calls", api.calls),
-            web.get(f"/v1/calls/{ID}", api.call),
-            web.get(f"/v1/calls/{ID}/legs", api.legs),
-            web.get(f"/v1/meetings/{ID}", api.meeting),
-            web.get("/v1/switches", api.switches),
-            web.get("/v1/usage", api.usage),
-            web.get("/v1/usage/history", api.usage_history),
-            web.get("/v1/usage/peak", api.usage_peak),
-            web.get("/v1/bridges", api.bridges),
-            web.get("/v1/dead-letters", api.dead_letters),
-            web.get("/metrics", api.metrics),
-        ]
-    )
+    app.add_routes(routes(ENDPOINTS, use))
     return app
-
-
-class _Api:
-    def __init__(self, queries: Queries, history: History, collection: Collection, metrics: Metrics) -> None:
-        self._queries = queries
-        self._history = history
-        self._collection = collection
-        self._metrics = metrics
-
-    async def calls(self, request: web.Request) -> web.Response:
-        wanted, page = filters(request, CallFilters, *PAGING, "format"), paging(request)
-        return _listed(request, await self._queries.calls(wanted, page.limit, page.cursor), CALL_COLUMNS)
-
-    async def call(self, request: web.Request) -> web.Response:
-        only(request, "deployment")
-        return _json(await self._queries.call(_id(request), request.query.get("deployment")))
-
-    async def legs(self, request: web.Request) -> web.Response:
-        only(request, "deployment", *PAGING)
-        page, deployment = paging(request), request.query.get("deployment")
-        return _json(await self._queries.legs(_id(request), page.limit, page.cursor, deployment))
-
-    async def meeting(self, request: web.Request) -> web.Response:
-        only(request, "deployment")
-        return _json(await self._queries.meeting(_id(request), request.query.get("deployment")))
-
-    async def switches(self, request: web.Request) -> web.Response:
-        wanted, page = filters(request, SwitchFilters, *PAGING, "format"), paging(request)
-        return _listed(request, await self._queries.switches(wanted, page.limit, page.cursor), SWITCH_COLUMNS)
-
-    async def usage(self, request: web.Request) -> web.Response:
-        only(request, *PAGING)
-        page = paging(request)
-        return _json(await self._queries.usage(page.limit, page.cursor))
-
-    async def usage_history(self, request: web.Request) -> web.Response:
-        wanted, page = filters(request, HistoryFilters, *PAGING, "format"), paging(request)
-        return _listed(request, await self._history.steps(wanted, page.limit, page.cursor), HISTORY_COLUMNS)
-
-    async def usage_peak(self, request: web.Request) -> web.Response:
-        return _json(await self._history.peak(filters(request, PeakFilters)))
-
-    async def bridges(self, request: web.Request) -> web.Response:
-        only(request, *PAGING)
-        page = paging(request)
-        return _json(await self._collection.bridges(page.limit, page.cursor))
-
-    async def dead_letters(self, request: web.Request) -> web.Response:
-        only(request, *PAGING)
-        page = paging(request)
-        return _json(await self._collection.dead_letters(page.limit, page.cursor))
-
-    async def metrics(self, request: web.Request) -> web.Response:
-        only(request)
-        try:
-            async with asyncio.timeout(METRICS_SECONDS):
-                usage, bridges = await self._queries.usage(), await self._collection.bridges()
-            body = self._metrics.page(usage.items, bridges.items)
-        except (StoreUnavailable, TimeoutError):
-            # What was counted is wanted above all while the store is in trouble.
-            body = self._metrics.page([], [], store=False)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-
-def _id(request: web.Request) -> str:
-    # Ids are compared ignoring case, as GUIDs are (Cisco API reference).
-    return request.match_info["id"].lower()
-
-
-def _json(body: object) -> web.Response:
-    return web.Response(body=_encode(body), content_type="application/json")
-
-
-def _listed(request: web.Request, page: Page[Any], columns: tuple[str, ...]) -> web.Response:
-    if wants_csv(request):
-        return csv_page(page.items, columns, page.next)
-    return _json(page)

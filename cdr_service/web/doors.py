@@ -18,9 +18,6 @@ from cdr_service.web.problems import problem
 
 Network = IPv4Network | IPv6Network
 
-OPEN_PATHS: Final = frozenset({"/", "/docs", "/healthz", "/readyz"})
-"""Paths of the API port that need no token: health, and pages that are empty shells without data."""
-
 _CACHED_SOURCES: Final = 1024
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 
@@ -86,12 +83,12 @@ def is_one_of(given: bytes, tokens: Sequence[bytes]) -> bool:
     return found
 
 
-def api_door(token: SecretStr | None, bind: Bind, open_paths: Collection[str] = OPEN_PATHS) -> Middleware:
+def api_door(token: SecretStr | None, bind: Bind, open_paths: Collection[str]) -> Middleware:
     """Return the middleware that guards the query API.
 
-    With a token, every path but the open ones needs it as `Authorization: Bearer …`. Without one the API is for this
-    machine alone; then `Host` must name this machine, or else a web page that lets its own name point here (DNS
-    rebinding) could read the answers in its visitor's browser.
+    With a token, every path but `open_paths`, which tell no data, needs it as `Authorization: Bearer …`. Without one
+    the API is for this machine alone; then `Host` must name this machine, or else a web page that lets its own name
+    point here (DNS rebinding) could read the answers in its visitor's browser.
     """
     tokens = _secrets([token] if token else [])
     names = frozenset({"localhost", "127.0.0.1", "[::1]", _host(str(bind))})

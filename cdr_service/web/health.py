@@ -1,10 +1,15 @@
-"""Whether the service is alive, and whether it is ready to be sent anything. Neither needs a token."""
+"""Whether the service is alive, and whether it is ready to be sent anything."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
-from aiohttp import web
+
+
+class Liveness(msgspec.Struct, frozen=True):
+    """What a process tells that can answer at all."""
+
+    status: Literal["alive"] = "alive"
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,27 +31,3 @@ class Health(Protocol):
     async def ready(self) -> Readiness:
         """Ask the store, within a second or so. Must not raise."""
         ...
-
-
-def health_routes(health: Health) -> list[web.RouteDef]:
-    """Return the routes `/healthz` and `/readyz`, to be added to the API's application."""
-
-    async def alive(_request: web.Request) -> web.Response:
-        """Answer as long as the process can: a store in trouble is no reason to restart it."""
-        return _json(200, {"status": "alive"})
-
-    async def ready(_request: web.Request) -> web.Response:
-        readiness = await health.ready()
-        return _json(200 if readiness.ok else 503, readiness)
-
-    return [web.get("/healthz", alive), web.get("/readyz", ready)]
-
-
-def _json(status: int, body: object) -> web.Response:
-    return web.Response(
-        status=status,
-        body=msgspec.json.encode(body),
-        content_type="application/json",
-        # A proxy that kept the answer would tell of yesterday's health.
-        headers={"Cache-Control": "no-store"},
-    )

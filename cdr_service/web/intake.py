@@ -43,7 +43,7 @@ _REFUSAL_LOG_ENTRIES: Final = 1000
 # Our name alone: what we are made of is nobody's business.
 _HEADERS: Final = {hdrs.SERVER: "cdr-service"}
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_SENTENCES: Final = {
+SENTENCES: Final = {
     400: "The body does not arrive as its headers say.",
     401: "Unauthorized.",
     403: "Forbidden.",
@@ -53,6 +53,7 @@ _SENTENCES: Final = {
     413: "The body is larger than this receiver takes.",
     503: "Not taken in just now: send it again.",
 }
+"""What a refusal says, by its status."""
 _EXTRA_HEADERS: Final = {405: {hdrs.ALLOW: "POST"}, 503: {hdrs.RETRY_AFTER: str(RETRY_AFTER_SECONDS)}}
 
 _log: Any = structlog.get_logger()
@@ -209,7 +210,7 @@ def _status(error: Exception) -> int:
 
 def _refuse(request: web.BaseRequest, status: int, *, close: bool = False) -> web.Response:
     headers = _HEADERS | _EXTRA_HEADERS.get(status, {})
-    response = web.Response(status=status, text=f"{_SENTENCES[status]}\n", headers=headers)
+    response = web.Response(status=status, text=f"{SENTENCES[status]}\n", headers=headers)
     # A sender that waits for our "100 Continue" may take this answer for a reason not to send the body.
     if close or not request.content.is_eof():
         response.force_close()

@@ -6,19 +6,34 @@ import msgspec
 import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
+from msgspec import Struct
 
 from cdr_service.errors import BadRequest, Draining, NotFound, StoreUnavailable
 
+PROBLEM_JSON: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 5
 """What `Retry-After` says when the store does not answer or the service is about to stop."""
 
 _log: Any = structlog.get_logger()
 
 
-def problem(status: int, title: str, detail: str, **extra: Any) -> web.Response:
-    """Return the answer that tells of a problem. `detail` is a sentence for people; `extra` are further members."""
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **extra}
-    return web.Response(status=status, body=msgspec.json.encode(body), content_type="application/problem+json")
+class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What went wrong (RFC 9457)."""
+
+    type: str
+    """Always about:blank: the status says what kind of problem it is."""
+    title: str
+    status: int
+    detail: str
+    """A sentence for people, which says what to change."""
+    parameter: str | None = None
+    """The parameter that is wrong; left out where it is none."""
+
+
+def problem(status: int, title: str, detail: str, parameter: str | None = None) -> web.Response:
+    """Return the answer that tells of a problem. `detail` is a sentence for people."""
+    body = Problem(type="about:blank", title=title, status=status, detail=detail, parameter=parameter)
+    return web.Response(status=status, body=msgspec.json.encode(body), content_type=PROBLEM_JSON)
 
 
 @web.middleware

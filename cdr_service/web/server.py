@@ -13,6 +13,7 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from cdr_service.settings import Bind
+from cdr_service.web.problems import problem
 from cdr_service.web.tls import SECONDS_BETWEEN_LOOKS, TlsError, TlsFiles, keep_renewed
 
 CONNECTIONS_MAX: Final = 2000
@@ -183,12 +184,11 @@ class _Connection(web.RequestHandler):
         """Answer what is no HTTP without a line in the log: there is no end to what the internet sends."""
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
-        too_long = isinstance(exc, LineTooLong)
-        response = web.Response(
-            status=431 if too_long else 400,
-            text="The request's headers are too long.\n" if too_long else "This is no HTTP request.\n",
-            headers={hdrs.SERVER: "cdr-service"},
-        )
+        if isinstance(exc, LineTooLong):
+            response = problem(431, "Request Header Fields Too Large", "The URL or a header is too long.")
+        else:
+            response = problem(400, "Bad Request", "This is no HTTP request.")
+        response.headers[hdrs.SERVER] = "cdr-service"
         response.force_close()
         return response
 

@@ -7,23 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import web
 
-from cdr_service.errors import BadRequest
-
-FORMATS: Final = ("json", "csv")
 _WEIGHT: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
-
-
-def wants_csv(request: web.Request) -> bool:
-    """Tell whether the list is asked for as CSV, by `format=csv` or by `Accept: text/csv`."""
-    chosen = request.query.get("format")
-    if chosen is not None:
-        if chosen not in FORMATS:
-            raise BadRequest("format", "format must be one of json, csv.")
-        return chosen == "csv"
-    return prefers_csv(",".join(request.headers.getall(hdrs.ACCEPT, ())))
 
 
 def prefers_csv(accept: str) -> bool:

@@ -25,6 +25,7 @@ from cdr_service.service import Deployment, Intake
 from cdr_service.store.connection import connect
 from cdr_service.store.embedded import embedded_server
 from cdr_service.store.redis_store import RedisStore, Written
+from cdr_service.web.api import api_description
 from tests.feed import Feed, call_start, join
 from tests.integration.command import ROOT, SAMPLES, Service, command, environment, run, running, samples
 from tests.integration.servers import eventually, free_port, process_exists
@@ -640,3 +641,10 @@ def test_help_names_every_command(home: Path) -> None:
     script = Path(os.sys.executable).with_name("cdr-service")
     if script.exists():
         assert subprocess.run([script, "--version"], capture_output=True, check=False).returncode == 0
+
+
+def test_the_description_of_the_api_is_printed(home: Path) -> None:
+    """`openapi` prints the document that `/openapi.json` gives, without any settings or service."""
+    told = run(home, "openapi", CDR_API_BIND="nowhere")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert json.loads(told.stdout) == json.loads(json.dumps(api_description()))

@@ -14,15 +14,19 @@ from structlog.testing import capture_logs
 
 from cdr_service.errors import BadRequest, Draining, NotFound, StoreUnavailable
 from cdr_service.settings import Bind
+from cdr_service.web.api import alive, ready
 from cdr_service.web.doors import Sources, api_door, is_one_of
-from cdr_service.web.health import Readiness, health_routes
+from cdr_service.web.endpoints import routes
+from cdr_service.web.health import Readiness
 from cdr_service.web.intake import _RefusalLog
 from cdr_service.web.problems import problems
 from cdr_service.web.server import listen, open_socket
+from cdr_service.web.use_cases import UseCases
 from tests.integration.edge import LOOPBACK, Answer, ask, intake, request, wire
 
 ON_BOTH_LOOPS = True
 TOKEN = "t0ken"
+OPEN = ("/", "/docs", "/healthz", "/readyz")
 
 
 class TestTokens:
@@ -213,10 +217,10 @@ class Api:
 async def api(token: str | None = None, bind: Bind = LOOPBACK) -> AsyncIterator[Api]:
     """Run an API on a free port of loopback as if it were bound to `bind`."""
     handlers, well = Handlers(), Well()
-    app = web.Application(middlewares=[problems, api_door(SecretStr(token) if token else None, bind)])
+    app = web.Application(middlewares=[problems, api_door(SecretStr(token) if token else None, bind, OPEN)])
     app.add_routes([web.get("/v1/data", handlers.data), web.get("/", handlers.data), web.get("/docs", handlers.data)])
     app.add_routes([web.get("/v1/fail", handlers.fail), web.get("/v1/late", handlers.fail_late)])
-    app.add_routes(health_routes(well))
+    app.add_routes(routes([alive, ready], UseCases(None, None, None, well, None)))
     async with listen(app, open_socket(LOOPBACK, "CDR_API_BIND")) as listener:
         yield Api(listener.url, handlers, well)
 

@@ -1,0 +1,19 @@
+"""What stands behind the query API: the use cases that its endpoints call."""
+
+from typing import NamedTuple
+
+from cdr_service.metrics import Metrics
+from cdr_service.reading.collection import Collection
+from cdr_service.reading.history import History
+from cdr_service.reading.queries import Queries
+from cdr_service.web.health import Health
+
+
+class UseCases(NamedTuple):
+    """The first argument of every endpoint."""
+
+    queries: Queries
+    history: History
+    collection: Collection
+    health: Health
+    metrics: Metrics
