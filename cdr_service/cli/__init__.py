@@ -2,9 +2,12 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
+from click.exceptions import Exit
 
 from cdr_service.cli.ask import call, calls, switches, usage
 from cdr_service.cli.describe import openapi
@@ -17,18 +20,28 @@ from cdr_service.settings import SettingsError
 from cdr_service.web.server import ListenError
 
 
+@contextmanager
+def _until_read() -> Iterator[None]:
+    """End without a failure when whoever reads the output has read enough."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still in the buffer would fail once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Exit(0) from None
+
+
 class _Commands(click.Group):
-    """The commands, for which it is no failure when whoever reads their output has read enough."""
+    """The commands; click itself would call it a failure that nobody reads on."""
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        with _until_read():
+            return super().make_context(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # What is still in the buffer would fail once more when Python ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return None
-        return result
+        with _until_read():
+            return super().invoke(ctx)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

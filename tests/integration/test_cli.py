@@ -210,10 +210,12 @@ class TestFirstRun:
 class TestStandardOutput:
     """Nobody may read it, and that is no failure."""
 
-    def test_a_reader_who_has_read_enough(self, service: Service, home: Path) -> None:
+    @pytest.mark.parametrize("arguments", ["calls", "calls --json", "--help"])
+    def test_a_reader_who_has_read_enough(self, service: Service, home: Path, arguments: str) -> None:
         """`cdr-service calls | head -1` ends with 0 and says nothing, however much there would have been."""
+        asking = [*arguments.split(), *(["--url", service.api_url] if "calls" in arguments else [])]
         told = subprocess.run(
-            ["bash", "-c", 'set -o pipefail; "$@" | true', "bash", *command("calls", "--url", service.api_url)],
+            ["bash", "-c", 'set -o pipefail; "$@" | true', "bash", *command(*asking)],
             *(),
             cwd=ROOT,
             env=environment(home),
