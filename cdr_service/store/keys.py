@@ -72,7 +72,7 @@ class Keys:
     def thing(self, key: Key) -> str:
         """Return the name of a stored thing or an index.
 
-        The directory lives for good, everything else until retention removes it (`domain.upkeep`).
+        The directory and what was set aside last live for good, all else until retention removes it (`domain.upkeep`).
         """
         return self.prefix + ":".join(key)
 

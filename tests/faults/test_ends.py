@@ -13,7 +13,7 @@ from tests.integration.servers import store_server
 
 TWO_SECONDS_IN_HOURS = str(2 / 3600)
 TWO_SECONDS_IN_DAYS = str(2 / 86400)
-KEPT_FOR_GOOD = re.compile(r"cdr:\{default\}:(layout|directory|counts|alive:.*|lease:.*|printers)")
+KEPT_FOR_GOOD = re.compile(r"cdr:\{default\}:(layout|directory|recent:letters|counts|alive:.*|lease:.*|printers)")
 """What `store/keys.py` says lives for good, and what a process that runs has there."""
 BOUNDED = re.compile(r"cdr:\{default\}:(events|dead|raw)")
 """Streams, which stay when they are empty."""
