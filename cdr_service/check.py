@@ -1,11 +1,9 @@
 """Looks at all that the service will need, and says what would fail, before anybody relies on it."""
 
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple
 
-from cdr_service.domain.addresses import fold_case, normalize_address
-from cdr_service.domain.directory import Directory
+from cdr_service.domain.audit import audited
 from cdr_service.errors import EmbeddedServerError, StoreLayoutError, StoreUnavailable
 from cdr_service.holders import HoldersFile
 from cdr_service.repair.beside import store_url
@@ -67,25 +65,8 @@ def _of_holders(name: str, given: DeploymentSettings) -> Iterator[Finding]:
         return
     if not directory.assigned:
         yield Finding(False, f"{setting} names {given.holders}, in which nobody holds PMP+.")
-    for sentence in ambiguous(directory):
+    for sentence in audited(directory):
         yield Finding(False, f"{given.holders}: {sentence}")
-
-
-def ambiguous(directory: Directory) -> Iterator[str]:
-    """Yield a sentence for each alias and space that several users have, and that therefore says nothing."""
-    users = directory.users.values()
-    aliases = ((normalize_address(alias) or fold_case(alias), user.address) for user in users for alias in user.aliases)
-    spaces = ((space, user.address) for user in users for space in user.spaces)
-    for what, claims in (("alias", aliases), ("space", spaces)):
-        for name, claimants in _shared(claims):
-            yield f"the {what} {name} says nothing, because several users have it: {', '.join(claimants)}."
-
-
-def _shared(claims: Iterable[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
-    found: defaultdict[str, set[str]] = defaultdict(set)
-    for name, user in claims:
-        found[name].add(user)
-    return ((name, sorted(users)) for name, users in sorted(found.items()) if len(users) > 1)
 
 
 async def _of_store(settings: Settings) -> AsyncIterator[Finding]:

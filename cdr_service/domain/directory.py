@@ -10,23 +10,28 @@ A CDR names no user. It names addresses, and a `Directory` says whose they are. 
 4. `alias`: the user part of a SIP leg's far end, such as a directory number.
 
 The last two hold only for hosts that are ours: anybody may call himself 1001 at his own domain. Guests are nobody.
+
+A directory comes from the holders file, from the Meeting Server, or from both (`Directory.over`).
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from types import MappingProxyType
-from typing import Self
+from typing import Final, Self
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cdr_service.domain.addresses import fold_case, is_ip_host, normalize_address, normalize_host
-from cdr_service.domain.identity import NOBODY, Identity
-from cdr_service.domain.spaces import SpaceFacts
+from cdr_service.domain.identity import GUEST, NOBODY, Identity
+from cdr_service.domain.spaces import SCHEDULED, Space, SpaceFacts
 
 # The Meeting Server makes such an id for each guest and throws it away (Cisco API reference 2020-09, log sample).
 _GUEST_ID = re.compile(r"guest[0-9]+@")
+_TWICE: Final = "there are two users with this address, with and without PMP+"
+_OVERRIDDEN: Final = "the holders file says otherwise"
 
 
 class User(Struct, frozen=True, array_like=True):
@@ -39,30 +44,56 @@ class User(Struct, frozen=True, array_like=True):
     aliases: tuple[str, ...] = ()
     """Further SIP URIs, directory numbers and cdrTags, as given."""
     spaces: tuple[str, ...] = ()
-    """Ids of the spaces that the user owns, in lower case."""
+    """Ids of the spaces that the holders file says the user owns, in lower case."""
+    tags: tuple[str, ...] = ()
+    """cdrTags that the Meeting Server tells; they are no addresses."""
+    id: str | None = None
+    """The user's id on the Meeting Server; None for somebody whom only the holders file names."""
+    doubt: str = ""
+    """Why it is not certain whether the Meeting Server takes the user for a holder; empty where nothing speaks against
+    it."""
+    as_server: bool = False
+    """The holders file leaves it to the Meeting Server whether the user holds PMP+."""
+
+    @property
+    def sure(self) -> bool:
+        """Whether the Meeting Server itself says that this is a user of its own, and whether they hold PMP+."""
+        return self.id is not None and not self.doubt
 
 
 class _Snapshot(Struct, frozen=True, array_like=True):
     users: tuple[User, ...]
     sip_domains: tuple[str, ...]
     sip_user_match: str
+    spaces: tuple[Space, ...] = ()
 
 
 class Directory:
-    """The users of a deployment, with every index that a decision needs. It does not change once it is made.
+    """The users and spaces of a deployment, with every index that a decision needs. It does not change once made.
 
     `sip_domains` are the hosts, with their subdomains, whose SIP addresses may be ours; without any, the domains of
     the users' addresses. `sip_user_match` is `uri`, or `off` where SIP legs are never matched by address or alias.
     Two rows with one address are one user. Raises ValueError for a SIP domain that is no host name.
     """
 
-    def __init__(self, users: Iterable[User], *, sip_domains: Sequence[str] = (), sip_user_match: str = "uri") -> None:
+    def __init__(
+        self,
+        users: Iterable[User],
+        *,
+        spaces: Iterable[Space] = (),
+        sip_domains: Sequence[str] = (),
+        sip_user_match: str = "uri",
+    ) -> None:
         if sip_user_match not in ("uri", "off"):
             raise ValueError(f'sip_user_match is "{sip_user_match}"; write "uri" or "off".')
         given = tuple(sorted({_domain(text) for text in sip_domains if text.strip()}))
-        self._snapshot = _Snapshot(_canonical(users), given, sip_user_match)
+        self._snapshot = _Snapshot(_canonical(users), given, sip_user_match, _canonical_spaces(spaces))
         self.users: Mapping[str, User] = MappingProxyType({user.address: user for user in self._snapshot.users})
         """By address."""
+        self.spaces: Mapping[str, Space] = MappingProxyType({space.id: space for space in self._snapshot.spaces})
+        """Those of the Meeting Server, by id in lower case."""
+        self.from_server = bool(self.spaces) or any(user.id is not None for user in self.users.values())
+        """Was it read from the Meeting Server, in part at least?"""
         self.assigned = sum(user.holds_license for user in self.users.values())
         """How many users hold PMP+."""
         self.version = blake2b(msgspec.msgpack.encode(self._snapshot), digest_size=16).hexdigest()
@@ -71,8 +102,10 @@ class Directory:
         self._domains = frozenset(given) or frozenset(_hosts_of(self.users))
         aliases = [(alias, user.address) for user in self.users.values() for alias in user.aliases]
         addresses = [(normalize_address(alias), user) for alias, user in aliases]
-        self._tags = _claims((fold_case(alias), user) for alias, user in aliases)
+        tags = [(tag, user.address) for user in self.users.values() for tag in user.tags]
+        self._tags = _claims((fold_case(tag), user) for tag, user in (*aliases, *tags))
         self._aliases = _claims((alias, user) for alias, user in addresses if alias)
+        self._ids = {user.id: user.address for user in self.users.values() if user.id}
         self._owners = _claims((space, user.address) for user in self.users.values() for space in user.spaces)
 
     def identify(
@@ -87,14 +120,14 @@ class Directory:
     ) -> Identity:
         """Return who is behind a call leg, from what its records say. Never raises; costs a few look-ups."""
         if guest:
-            return NOBODY
+            return GUEST if self.from_server else NOBODY
         from_app = leg_type is not None and leg_type.casefold() == "acano"
         if from_app:
             jid = normalize_address(remote_party or "")
             if jid is not None and jid in self.users:
                 return self._found(jid, "jid")
             if jid is not None and _GUEST_ID.match(jid):
-                return NOBODY
+                return GUEST if self.from_server else NOBODY
         tagged = self._tags.get(fold_case(cdr_tag)) if cdr_tag else None
         if tagged is not None:
             return self._found(tagged, "cdr_tag")
@@ -109,14 +142,52 @@ class Directory:
         known = self.users.get(user) or self.users.get(normalize_address(user) or "")
         return known is not None and known.holds_license
 
-    def space(self, cospace: str | None) -> SpaceFacts:
-        """Return what is known of a space; that of no space, or of one that nobody described, is empty."""
-        owner = self.owner_of(cospace)
-        return SpaceFacts(Identity(owner, None, self.holds_license(owner))) if owner else SpaceFacts()
+    def user(self, address: str | None, matched_by: str | None = None) -> Identity:
+        """Return the user with an address, however spelled; for one who is not in the directory, the address alone."""
+        found = normalize_address(address) if address else None
+        if found is None:
+            return NOBODY
+        return self._found(found, matched_by) if found in self.users else Identity(found, matched_by)
+
+    def address_of(self, user_id: str | None) -> str | None:
+        """Return the address of the user with an id on the Meeting Server; None where it is not known."""
+        return self._ids.get(user_id.lower()) if user_id else None
 
     def owner_of(self, cospace: str | None) -> str | None:
         """Return the address of the one user who owns a space; None if nobody does, or if several claim it."""
-        return self._owners.get(fold_case(cospace)) if cospace else None
+        return self.space(cospace).owner.user
+
+    def space(self, cospace: str | None) -> SpaceFacts:
+        """Return what is known of a space by its id, however spelled. The holders file says first who owns it."""
+        key = fold_case(cospace) if cospace else ""
+        known = self.spaces.get(key)
+        if known is None:
+            return SpaceFacts(replace(self.user(self._owners.get(key)), sure=False))
+        return self.facts(known)
+
+    def facts(self, space: Space) -> SpaceFacts:
+        """Return what is known of a space as the Meeting Server described it just now."""
+        address = self._owners.get(space.id) or space.owner
+        owner = self.user(address)
+        if owner.sure and owner.user != space.owner:
+            owner = replace(owner, sure=False)
+        kind = SCHEDULED if space.scheduled else None
+        return SpaceFacts(owner, kind, space.members, space.lync_mode, known=True)
+
+    def over(self, server: "Directory") -> "Directory":
+        """Return the Meeting Server's directory with what this one, which is from the holders file, says in addition.
+
+        The file says who holds PMP+, unless it leaves that to the server, and who owns a space; what either tells of a
+        user's addresses holds.
+        """
+        snapshot = self._snapshot
+        return Directory(
+            [_overridden(user, self.users.get(address)) for address, user in server.users.items()]
+            + [user for address, user in self.users.items() if address not in server.users],
+            spaces=server.spaces.values(),
+            sip_domains=snapshot.sip_domains,
+            sip_user_match=snapshot.sip_user_match,
+        )
 
     def encode(self) -> bytes:
         """Return the whole directory as bytes, for `decode`."""
@@ -126,10 +197,18 @@ class Directory:
     def decode(cls, data: bytes) -> Self:
         """Make the directory again that `encode` gave. Raises msgspec.DecodeError for anything else."""
         snapshot = msgspec.msgpack.decode(data, type=_Snapshot)
-        return cls(snapshot.users, sip_domains=snapshot.sip_domains, sip_user_match=snapshot.sip_user_match)
+        return cls(
+            snapshot.users,
+            spaces=snapshot.spaces,
+            sip_domains=snapshot.sip_domains,
+            sip_user_match=snapshot.sip_user_match,
+        )
 
-    def _found(self, address: str, matched_by: str) -> Identity:
-        return Identity(address, matched_by, self.users[address].holds_license)
+    def _found(self, address: str, matched_by: str | None) -> Identity:
+        user = self.users[address]
+        # Only an address that the server itself gave names its user for certain; the rest is likeness.
+        sure = user.sure and matched_by in (None, "jid")
+        return Identity(address, matched_by, user.holds_license, sure)
 
     def _by_address(self, *texts: str | None) -> Identity:
         ours = [address for text in texts if text and (address := normalize_address(text)) and self._is_ours(address)]
@@ -167,14 +246,47 @@ def _canonical(users: Iterable[User]) -> tuple[User, ...]:
     for user in users:
         address = _own_address(user.address)
         known = merged.get(address, User(address, holds_license=False))
+        twice = known.id and user.id and known.id != user.id and known.holds_license != user.holds_license
         merged[address] = User(
             address,
             holds_license=known.holds_license or user.holds_license,
             # An empty element means no value; it must not become a tag that all legs without a tag share.
             aliases=tuple(sorted({alias for alias in (*known.aliases, *user.aliases) if alias.strip()})),
             spaces=tuple(sorted({fold_case(space) for space in (*known.spaces, *user.spaces) if space.strip()})),
+            tags=tuple(sorted({tag for tag in (*known.tags, *user.tags) if tag.strip()})),
+            id=min(filter(None, (known.id, user.id)), default=None),
+            doubt=known.doubt or user.doubt or (_TWICE if twice else ""),
+            as_server=known.as_server or user.as_server,
         )
     return tuple(merged[address] for address in sorted(merged))
+
+
+def _canonical_spaces(spaces: Iterable[Space]) -> tuple[Space, ...]:
+    """Everything in one spelling and in one order; of two with one id, the last."""
+    spelled = {
+        fold_case(space.id): replace(
+            space,
+            id=fold_case(space.id),
+            owner=_own_address(space.owner) if space.owner else None,
+            members=None if space.members is None else tuple(sorted(set(map(_own_address, space.members)))),
+        )
+        for space in spaces
+    }
+    return tuple(spelled[id_] for id_ in sorted(spelled))
+
+
+def _overridden(server: User, file: User | None) -> User:
+    """Return a user of the Meeting Server with what the holders file says of them."""
+    if file is None:
+        return server
+    holds = server.holds_license if file.as_server else file.holds_license
+    return replace(
+        server,
+        holds_license=holds,
+        doubt=_OVERRIDDEN if holds != server.holds_license else server.doubt,
+        aliases=file.aliases,
+        spaces=file.spaces,
+    )
 
 
 def _own_address(text: str) -> str:

@@ -55,13 +55,15 @@ def _user(where: str, entry: _Entry) -> User:
     address = normalize_address(entry.user)
     if address is None or "@" not in address:
         raise HoldersFileError(f'{where}: the user is "{entry.user.strip()}"; write an address as alice@example.com.')
-    if fold_case(entry.license) not in ("pmp+", ""):
+    said = fold_case(entry.license)
+    if said not in ("pmp+", "server", ""):
         raise HoldersFileError(f'{where}: the license is "{entry.license.strip()}"; write PMP+ or leave it empty.')
     return User(
         address,
-        holds_license=bool(entry.license.strip()),
+        holds_license=said == "pmp+",
         aliases=tuple(alias.strip() for alias in entry.aliases),
         spaces=tuple(entry.spaces),
+        as_server=said == "server",
     )
 
 

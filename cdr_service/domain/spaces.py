@@ -16,6 +16,21 @@ Release = tuple[int, ...]
 """A release of the Meeting Server as numbers: (2, 9, 1)."""
 
 
+class Space(Struct, frozen=True, array_like=True):
+    """A space of the Meeting Server, as the directory has it."""
+
+    id: str
+    name: str | None = None
+    owner: str | None = None
+    """The owner's own address (JID); None where the space has no owner."""
+    scheduled: bool = False
+    """Has a meetingScheduler (2.2). Its text decides nothing, but only what schedules meetings sets it."""
+    members: tuple[str, ...] | None = None
+    """Addresses of the users who are members; None where it was not asked for."""
+    lync_mode: str | None = None
+    """lyncConferenceMode of the call profile that holds for the space (2.3)."""
+
+
 class SpaceFacts(Struct, frozen=True, array_like=True):
     """What is known of the space of a call."""
 

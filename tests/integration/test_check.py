@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cdr_service.check import ambiguous
+from cdr_service.domain.audit import ambiguous
 from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.holders_file import parse_holders
 from cdr_service.store.keys import LAYOUT, Keys
