@@ -16,3 +16,7 @@ class CmsRefused(CmsError):  # noqa: N818 - what the server did, rather than a f
 
 class CmsUnavailable(CmsError):  # noqa: N818 - the name says what to do: come again later
     """No answer, a busy server, or an answer that cannot be used: asking later may help."""
+
+
+class CmsUnusable(CmsUnavailable):
+    """The server answered, and the answer is of no use; what else it is asked may well be."""

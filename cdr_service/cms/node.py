@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 import aiohttp
 from yarl import URL
 
-from cdr_service.cms.errors import CmsError, CmsRefused, CmsUnavailable
+from cdr_service.cms.errors import CmsError, CmsRefused, CmsUnavailable, CmsUnusable
 from cdr_service.cms.parsing import UnreadableAnswer, failure_codes
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ class Node:
         try:
             return read(answer.body)
         except UnreadableAnswer as unreadable:
-            raise CmsUnavailable(f"The answer of {self.name} to /{path} cannot be read: {unreadable}.") from None
+            raise CmsUnusable(f"The answer of {self.name} to /{path} cannot be read: {unreadable}.") from None
 
     async def write(self, method: str, path: str, form: Mapping[str, str]) -> str:
         """POST or PUT a form; return the path of what came of it, empty where none is told. Raises CmsError."""
@@ -166,9 +166,9 @@ class Node:
         # Several of us may wait for the same node; they shall not come back together.
         return min(wanted, self._pace.longest_wait) * random.uniform(1.0, 1.5)  # noqa: S311 - guards nothing
 
-    def _failure(self, status: int, path: str, codes: tuple[str, ...]) -> CmsUnavailable:
+    def _failure(self, status: int, path: str, codes: tuple[str, ...]) -> CmsUnusable:
         told = "; ".join(_HINTS.get(code.lower(), code) for code in codes)
-        return CmsUnavailable(f"{self.name} answered {status} to /{path}{f': {told}' if told else ''}.", codes=codes)
+        return CmsUnusable(f"{self.name} answered {status} to /{path}{f': {told}' if told else ''}.", codes=codes)
 
 
 _REASONS: tuple[tuple[type[Exception], str], ...] = (

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any, Final, TypeVar
 
-from cdr_service.cms.errors import CmsUnavailable
+from cdr_service.cms.errors import CmsUnusable
 from cdr_service.cms.kinds import Kind
 from cdr_service.cms.node import Node
 from cdr_service.cms.parsing import read_one, read_page
@@ -82,9 +82,9 @@ async def pages(node: Node, kind: Kind[T], path: str, query: Mapping[str, str] |
 
 
 def required(node: Node, path: str, found: T | None) -> T:
-    """Return what must be there in every release. Raises CmsUnavailable where it is not."""
+    """Return what must be there in every release. Raises CmsUnusable where it is not."""
     if found is None:
-        raise CmsUnavailable(
+        raise CmsUnusable(
             f"{node.name} has nothing at /{path}: check that CDR_CMS_URL is a Meeting Server's web admin."
         )
     return found
