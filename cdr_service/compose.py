@@ -20,6 +20,7 @@ from cdr_service.domain.options import Options
 from cdr_service.domain.spaces import Circumstances
 from cdr_service.domain.workspace import SERVER
 from cdr_service.ending import end
+from cdr_service.enquiries.informant import HoldersOnly, Listening, ServerInformant, informant_of
 from cdr_service.errors import StoreLayoutError, StoreUnavailable
 from cdr_service.holders import HoldersFile
 from cdr_service.metrics import Counting, Metrics, TimedStore
@@ -138,19 +139,21 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
         process = secrets.token_hex(8)
         store = RedisStore(connection, {name: written(d) for name, d in settings.deployments.items()}, process)
         health = StoreHealth(connection)
+        reads = RedisCollection(connection)
         intakes: dict[str, Intake] = {}
         queried: list[Queried] = []
         for name, given in settings.deployments.items():
             deployment = Deployment(name=name, options=options_of(given))
-            intake = Intake(deployment, TimedStore(store, metrics), reporter, now)
             upkeep = Upkeep(connection, name, process, partial(store.generation, name))
-            intakes[name] = await stack.enter_async_context(intake.running())
             holders = HoldersFile(given, setting_name(name, "holders"))
             holders.require()
-            queried.append(_queried(deployment, given, holders))
-            caretaker = Caretaker(intake, upkeep, reporter, holders.read, _spans(given))
-            await stack.enter_async_context(_cared_for(caretaker, upkeep, reporter, name))
-        reads = RedisCollection(connection)
+            informant = informant_of(name, given, upkeep, reads, holders)
+            intake = Intake(deployment, TimedStore(store, metrics), Listening(reporter, informant), now)
+            intakes[name] = await stack.enter_async_context(intake.running())
+            await stack.enter_async_context(informant.running(intake))
+            caretaker = Caretaker(intake, upkeep, reporter, informant, _spans(given))
+            queried.append(_queried(deployment, given, caretaker))
+            await stack.enter_async_context(_cared_for(caretaker, informant, upkeep, reporter, name))
         queries = Queries(queried, reads, now)
         history = History(queried, RedisHistory(connection), reads, now)
         api = api_app(settings, UseCases(queries, history, Collection(reads, intakes, now), health, metrics))
@@ -167,10 +170,14 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
 
 
 @asynccontextmanager
-async def _cared_for(caretaker: Caretaker, upkeep: Upkeep, reporter: Reporter, deployment: str) -> AsyncIterator[None]:
+async def _cared_for(
+    caretaker: Caretaker, informant: ServerInformant | HoldersOnly, upkeep: Upkeep, reporter: Reporter, deployment: str
+) -> AsyncIterator[None]:
     """Look after a deployment while the context lasts; the directory is there before the first document comes."""
     try:
         await caretaker.round()
+        if await informant.first():
+            await caretaker.round()
     except StoreUnavailable as problem:
         # Nothing is lost by it: the bridges keep their records until the store answers.
         reporter.unavailable(deployment, problem)
@@ -241,11 +248,11 @@ async def _in_force(reads: RedisReads, deployment: str, options: Options) -> str
     return in_force(policies_of(options)[options.policy], Circumstances(release=release), options).id
 
 
-def _queried(deployment: Deployment, settings: DeploymentSettings, holders: HoldersFile) -> Queried:
+def _queried(deployment: Deployment, settings: DeploymentSettings, caretaker: Caretaker) -> Queried:
     return Queried(
         name=deployment.name,
         options=deployment.options,
-        assigned=holders.assigned,
+        assigned=lambda: caretaker.assigned,
         limit_personal=settings.limit_personal,
         limit_shared=settings.limit_shared,
     )

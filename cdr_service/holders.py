@@ -47,10 +47,6 @@ class HoldersFile:
             self._log.warning("directory.unreadable", file=str(path), reason=str(problem))
         return self._directory
 
-    def assigned(self) -> int | None:
-        """Return how many users hold PMP+ by the file; None where there is none."""
-        return self._directory.assigned if self._directory else None
-
     def _parse(self, path: Path) -> Directory:
         return parse_holders(
             path.read_text(encoding="utf-8-sig"),

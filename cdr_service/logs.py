@@ -52,6 +52,7 @@ EVENT_NAMES: Final = frozenset(
         "dead_letters.dropped",
         "directory.unreadable",
         "directory.differs",
+        "directory.readable",
         "upkeep.failed",
         "tls.renewed",
         "tls.rejected",

@@ -9,15 +9,16 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 
+from cdr_service.domain.addresses import fold_case
 from cdr_service.domain.bookkeeping import Bookkeeper
 from cdr_service.domain.directory import Directory
 from cdr_service.domain.events import Event
 from cdr_service.domain.records import OrderKey
-from cdr_service.domain.upkeep import close_stale, conclude_losses, forget_call, forget_loose, forget_session
+from cdr_service.domain.upkeep import close_silent, conclude_losses, forget_call, forget_loose, forget_session
 from cdr_service.domain.workspace import DIRECTORY, Workspace
 from cdr_service.errors import Draining, StoreLayoutError, StoreUnavailable
 from cdr_service.parting import Task
@@ -40,6 +41,9 @@ SETTLE_SECONDS: Final = 60
 """A gap in a session's records that no feed has filled for so long is a loss."""
 LOOSE_HOURS: Final = 24
 """Legs that never got a call are kept aside so long at most (as Mividas Core does, `docs/cdr.md`)."""
+ASK_LATER_SECONDS: Final = 600
+"""A silent call that the Meeting Server still has is asked for again after so long, or the time after which a call is
+stale where that is shorter."""
 _HOUR: Final = 3_600_000
 _DAY: Final = 24 * _HOUR
 
@@ -53,6 +57,27 @@ class Spans(NamedTuple):
     raw_max_bytes: int = 256 * 1024 * 1024
 
 
+class Informant(Protocol):
+    """Who knows what no record tells."""
+
+    async def directory(self) -> Directory | None:
+        """Return the directory by its sources; None while they cannot be read, or where there are none."""
+        ...
+
+    def lead(self, *, leading: bool) -> None:
+        """Hear whether this process has the lease, and so is the one that reads from the Meeting Server."""
+        ...
+
+    @property
+    def release(self) -> tuple[int, ...] | None:
+        """Which release the Meeting Server runs; None while that is not known."""
+        ...
+
+    def lives(self, call: str) -> bool | None:
+        """Say whether the Meeting Server still has a call; None while that is not known, to be asked for again."""
+        ...
+
+
 class Caretaker:
     """Looks after one deployment, as long as this process has the lease for it."""
 
@@ -61,23 +86,24 @@ class Caretaker:
         intake: Intake,
         upkeep: Upkeep,
         reporter: Reporter,
-        read_directory: Callable[[], Directory | None],
+        informant: Informant,
         spans: Spans,
     ) -> None:
-        """`read_directory` returns the directory from its source, or None while that cannot be read or is not set."""
         self._intake = intake
         self._upkeep = upkeep
         self._reporter = reporter
-        self._read_directory = read_directory
+        self._informant = informant
         self._spans = spans
         self._log = structlog.get_logger().bind(deployment=intake.deployment.name)
-        self._looked_up: str | None = None
-        """The version of the directory by which all live calls were looked up."""
+        self._looked_up: tuple[str, str, tuple[int, ...] | None] | None = None
+        """By what all live calls were looked up: the directory as stored, its version, the release."""
         self._layout_known = False
         self._compared = 0.0
         self._differing: tuple[str, str] | None = None
         self._told_differing: tuple[str, str] | None = None
         self._held = 0.0
+        self.assigned: int | None = None
+        """How many users hold PMP+; None where no holders are known."""
 
     async def run(self) -> None:
         """Look after the deployment until cancelled."""
@@ -99,19 +125,23 @@ class Caretaker:
 
     async def round(self) -> None:
         """Do what is due now. Raises StoreLayoutError where a newer release wrote the store."""
-        directory = await asyncio.to_thread(self._read_directory)
+        directory = await self._informant.directory()
         if not self._layout_known:
             await self._upkeep.check_layout()
             self._layout_known = True
-        if not await self._hold():
+        leading = await self._hold()
+        self._informant.lead(leading=leading)
+        if leading:
+            await self._sync(directory)
+        self.assigned = await self._upkeep.assigned()
+        if not leading:
             await self._compare(directory)
             return
-        await self._sync(directory)
         await self._print_for_the_dead()
         await self._end_calls()
         now = time.time_ns() // 1_000_000
         await self._conclude(now)
-        await self._each(await self._upkeep.silent_calls(now - _ms(self._spans.stale_call_hours, _HOUR)), close_stale)
+        await self._close_silent(now)
         await self._retain(now)
         await self._upkeep.settle_history(now)
 
@@ -126,22 +156,51 @@ class Caretaker:
         return time.monotonic() - self._held <= ROUND_SECONDS or await self._hold()
 
     async def _sync(self, directory: Directory | None) -> None:
-        """Make this directory the one that all decide by, and decide live calls anew where it changed."""
-        if directory is None:
-            return
-        stored = await self._upkeep.directory()
-        if stored is None or stored.version != directory.version:
-            await self._intake.perform(_directory_changed(directory))
-        elif self._looked_up == directory.version:
-            return
-        self._looked_up = None
-        at = OrderKey(time.time_ns() // 1_000_000, "", 0)
+        """Make this directory the one that all decide by, and decide live calls anew where that or the release changed.
 
-        def look_up(keeper: Bookkeeper, _workspace: Workspace, call: str) -> None:
-            keeper.look_up_again(call, at)
+        What is stored is looked at again only where it was written since; it may be large.
+        """
+        release = self._informant.release
+        stamp = await self._upkeep.directory_stamp()
+        version = directory.version if directory else ""
+        if (stamp, version, release) == self._looked_up:
+            return
+        changed: frozenset[str] | None = None
+        if directory is not None:
+            stored = await self._upkeep.directory()
+            if stored is None or stored.version != version:
+                await self._intake.perform(_directory_changed(directory))
+                if self._looked_up and self._looked_up[0] == stamp and self._looked_up[2] == release:
+                    changed = directory.changed_spaces(stored)
+                stamp = await self._upkeep.directory_stamp()
+            await self._upkeep.put_assigned(directory.assigned)
+        at = OrderKey(time.time_ns() // 1_000_000, "", 0)
+        if release is not None:
+            await self._intake.perform(lambda keeper, _workspace, _now: keeper.know_release(release, at))
+        if directory is None and release is None:
+            return
+
+        def look_up(keeper: Bookkeeper, workspace: Workspace, call: str) -> None:
+            known = workspace.call(call)
+            # Temporary spaces come and go all the time, and concern nobody but the calls in them.
+            if changed is None or (known is not None and fold_case(known.cospace or "") in changed):
+                keeper.look_up_again(call, at)
 
         if await self._each(await self._upkeep.live_calls(), look_up):
-            self._looked_up = directory.version
+            self._looked_up = (stamp, version, release)
+
+    async def _close_silent(self, now: int) -> None:
+        """Close the calls of which nothing was heard for too long, unless the Meeting Server still has them."""
+        stale = _ms(self._spans.stale_call_hours, _HOUR)
+        since = now - stale
+        gone = []
+        for call in await self._upkeep.silent_calls(since):
+            lives = self._informant.lives(call)
+            if lives:
+                await self._upkeep.ask_later(call, since + min(stale, ASK_LATER_SECONDS * 1000))
+            elif lives is False:
+                gone.append(call)
+        await self._each(gone, lambda keeper, books, call: close_silent(keeper, books, call, since))
 
     async def _compare(self, directory: Directory | None) -> None:
         """Say, once, that our directory is not the one by which all decide, which is that of whoever has the lease.
@@ -219,7 +278,7 @@ def _task(change: Callable[[Bookkeeper, Workspace, str], None], id_: str) -> Tas
 def _directory_changed(directory: Directory) -> Task:
     """Return the task that makes this the directory by which all decide, and tells of it."""
     event_id = f"{secrets.token_hex(8)}-0"
-    details = {"users": len(directory.users), "assigned": directory.assigned}
+    details = {"users": len(directory.users), "assigned": directory.assigned, "spaces": len(directory.spaces)}
 
     def task(keeper: Bookkeeper, workspace: Workspace, now: int) -> None:
         workspace.put(directory, *DIRECTORY)

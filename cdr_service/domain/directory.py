@@ -87,7 +87,10 @@ class Directory:
         if sip_user_match not in ("uri", "off"):
             raise ValueError(f'sip_user_match is "{sip_user_match}"; write "uri" or "off".')
         given = tuple(sorted({_domain(text) for text in sip_domains if text.strip()}))
-        self._snapshot = _Snapshot(_canonical(users), given, sip_user_match, _canonical_spaces(spaces))
+        self._index(_Snapshot(_canonical(users), given, sip_user_match, _canonical_spaces(spaces)))
+
+    def _index(self, snapshot: _Snapshot) -> None:
+        self._snapshot = snapshot
         self.users: Mapping[str, User] = MappingProxyType({user.address: user for user in self._snapshot.users})
         """By address."""
         self.spaces: Mapping[str, Space] = MappingProxyType({space.id: space for space in self._snapshot.spaces})
@@ -98,8 +101,10 @@ class Directory:
         """How many users hold PMP+."""
         self.version = blake2b(msgspec.msgpack.encode(self._snapshot), digest_size=16).hexdigest()
         """Digest of the content: equal for equal content, in whatever order the users came."""
-        self._match_sip = sip_user_match == "uri"
-        self._domains = frozenset(given) or frozenset(_hosts_of(self.users))
+        self.matching = (snapshot.sip_domains, snapshot.sip_user_match)
+        """The settings by which SIP legs are matched: the domains as given, and `uri` or `off`."""
+        self._match_sip = snapshot.sip_user_match == "uri"
+        self._domains = frozenset(snapshot.sip_domains) or frozenset(_hosts_of(self.users))
         aliases = [(alias, user.address) for user in self.users.values() for alias in user.aliases]
         addresses = [(normalize_address(alias), user) for alias, user in aliases]
         tags = [(tag, user.address) for user in self.users.values() for tag in user.tags]
@@ -180,14 +185,21 @@ class Directory:
         The file says who holds PMP+, unless it leaves that to the server, and who owns a space; what either tells of a
         user's addresses holds.
         """
-        snapshot = self._snapshot
+        domains, match = self.matching
         return Directory(
             [_overridden(user, self.users.get(address)) for address, user in server.users.items()]
             + [user for address, user in self.users.items() if address not in server.users],
             spaces=server.spaces.values(),
-            sip_domains=snapshot.sip_domains,
-            sip_user_match=snapshot.sip_user_match,
+            sip_domains=domains,
+            sip_user_match=match,
         )
+
+    def changed_spaces(self, before: "Directory | None") -> frozenset[str] | None:
+        """Return the ids of the spaces in which this directory differs; None where it differs in more than that."""
+        if before is None or (before.users, before.matching) != (self.users, self.matching):
+            return None
+        ids = before.spaces.keys() | self.spaces.keys()
+        return frozenset(id_ for id_ in ids if before.spaces.get(id_) != self.spaces.get(id_))
 
     def encode(self) -> bytes:
         """Return the whole directory as bytes, for `decode`."""
@@ -196,13 +208,10 @@ class Directory:
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Make the directory again that `encode` gave. Raises msgspec.DecodeError for anything else."""
-        snapshot = msgspec.msgpack.decode(data, type=_Snapshot)
-        return cls(
-            snapshot.users,
-            spaces=snapshot.spaces,
-            sip_domains=snapshot.sip_domains,
-            sip_user_match=snapshot.sip_user_match,
-        )
+        made = cls.__new__(cls)
+        # Spelled and in order, as it was encoded.
+        made._index(msgspec.msgpack.decode(data, type=_Snapshot))  # noqa: SLF001 - its own
+        return made
 
     def _found(self, address: str, matched_by: str | None) -> Identity:
         user = self.users[address]

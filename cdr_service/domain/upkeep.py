@@ -27,6 +27,12 @@ def close_stale(keeper: Bookkeeper, workspace: Workspace, call: str) -> None:
     keeper.estimate_end(known, OrderKey(last, STALE, 0))
 
 
+def close_silent(keeper: Bookkeeper, workspace: Workspace, call: str, since: int) -> None:
+    """Close a stale call, unless a record of it came after all."""
+    if workspace.silent_since(call, since):
+        close_stale(keeper, workspace, call)
+
+
 def conclude_losses(keeper: Bookkeeper, workspace: Workspace, session: str, settled_before: int, event_id: str) -> None:
     """Say which records of a session are lost: gaps noticed before that moment, which no feed has filled since."""
     known = workspace.get(Session, "session", session)

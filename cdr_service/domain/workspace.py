@@ -48,6 +48,9 @@ LEGS_OF: Final = "legs"
 OPEN_IN: Final = "open"
 """The kind of the index that names the calls of a session without a callEnd."""
 
+HEARD: Final = "heard"
+"""The kind of what tells when a record of a live call was last received (our clock, milliseconds)."""
+
 
 _NO_DIRECTORY: Final = Directory([])
 _NO_SERVER: Final = Server()
@@ -165,6 +168,12 @@ class Workspace:
         ids = sorted(set().union(*known, *(self.legs_added.get(call, ()) for call in calls)))
         self.need(("leg", leg) for leg in ids)
         return [leg for leg in map(self.leg, ids) if leg is not None]
+
+    def silent_since(self, call: str, moment: int) -> bool:
+        """Was no record of a live call received since then (our clock, milliseconds)?"""
+        self.need([(HEARD, call)])
+        heard = self._loaded[HEARD, call]
+        return call not in self.heard and (heard is None or heard < moment)
 
     def open_calls(self, session: str, after: str = "") -> list[str]:
         """Return the ids of the calls of a session that have no callEnd, those greater than `after`, in order."""

@@ -7,7 +7,7 @@ wire, so nothing from the wire can change the hash tag.
 
 from typing import Final
 
-from cdr_service.domain.workspace import LEGS_OF, OPEN_IN, Key
+from cdr_service.domain.workspace import HEARD, LEGS_OF, OPEN_IN, Key
 
 INDEXES: Final = (LEGS_OF, OPEN_IN)
 """Kinds of keys that hold sets of ids rather than things."""
@@ -61,11 +61,13 @@ class Keys:
         self.documents = self.prefix + "raw"
         """Stream of received documents, compressed, bounded by age and size (settings raw_...)."""
         self.counts = self.prefix + "counts"
-        """Hash of counts: the bytes that the received documents take, compressed, and what went from the streams (see
-        below). For good."""
+        """Hash of counts: the bytes that the received documents take, compressed, what went from the streams (see
+        below), and how many users hold PMP+. For good."""
         self.printers = self.prefix + "printers"
         """Hash of who prints events, as `process.generation`, with the last event that each has printed. Until its
         orderly end, or until another process has printed the rest."""
+        self.server_directory = self.prefix + "server-directory"
+        """String: the directory as the Meeting Server told it last, without the holders file. For good."""
         self.fence = self.prefix + "fence"
         """String that says nothing: written to find out whether the replicas have all that was written before it."""
 
@@ -89,6 +91,12 @@ class Keys:
         A sorted set of ids by when they began to. Until retention removes the meeting.
         """
         return f"{self.prefix}spans:{length}"
+
+    def read(self, key: Key) -> tuple[str, ...]:
+        """Return the command that reads what a key names."""
+        if key[0] == HEARD:
+            return "ZSCORE", self.heard, key[1]
+        return "SMEMBERS" if key[0] in INDEXES else "GET", self.thing(key)
 
     def alive(self, process: str) -> str:
         """Return the name of the sign of life of a process: its generation, a string that expires within seconds."""

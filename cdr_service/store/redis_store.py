@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
 from cdr_service.domain.commit import Commit, Snapshot
-from cdr_service.domain.workspace import Key
+from cdr_service.domain.workspace import HEARD, Key
 from cdr_service.errors import StoreConflict, StoreLayoutError, StoreUnavailable
 from cdr_service.store.cache import Cache
 from cdr_service.store.codec import ABSENT, VERSION_BYTES, decode
@@ -77,7 +77,7 @@ class RedisStore:
                 snapshot.things[key], snapshot.versions[key] = found
         if not missing:
             return
-        requests = [("SMEMBERS" if key[0] in INDEXES else "GET", names.thing(key)) for key in missing]
+        requests = [names.read(key) for key in missing]
         try:
             if any(key[0] == "session" for key in missing):
                 answers = await self._load_replicated(names, requests)
@@ -89,6 +89,8 @@ class RedisStore:
         for key, answer in zip(missing, answers, strict=True):
             if key[0] in INDEXES:
                 snapshot.things[key] = frozenset(member.decode() for member in answer)
+            elif key[0] == HEARD:
+                snapshot.things[key] = None if answer is None else int(float(answer))
             else:
                 snapshot.things[key], snapshot.versions[key] = thing = decode(key, answer)
                 cache.put(key, thing)

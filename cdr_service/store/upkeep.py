@@ -8,7 +8,7 @@ import msgspec
 
 from cdr_service.domain.directory import Directory
 from cdr_service.domain.workspace import DIRECTORY
-from cdr_service.store.codec import decode, encode
+from cdr_service.store.codec import VERSION_BYTES, decode, encode
 from cdr_service.store.connection import Connection, Script
 from cdr_service.store.history import RedisHistory
 from cdr_service.store.keys import Keys, dropped_from, removed_from
@@ -21,6 +21,8 @@ CHUNK: Final = 500
 """Entries handled in one step, so that upkeep never stalls the intake."""
 
 
+ASSIGNED: Final = "assigned"
+"""The count of users who hold PMP+."""
 DOCUMENTS_AT_ONCE: Final = 50
 """Documents come with their bodies, so fewer of them make a step."""
 
@@ -220,6 +222,34 @@ class Upkeep:
         value = await self._connection.execute("GET", self._keys.thing(DIRECTORY))
         directory, _ = decode(DIRECTORY, value)
         return directory if isinstance(directory, Directory) else None
+
+    async def directory_stamp(self) -> str:
+        """Return what is another text whenever the directory was written; empty where there is none."""
+        key = self._keys.thing(DIRECTORY)
+        stamp: bytes = await self._connection.execute("GETRANGE", key, 0, VERSION_BYTES - 1)
+        return stamp.hex()
+
+    async def server_directory(self) -> Directory | None:
+        """Return the directory as the Meeting Server told it last; None where it was never read."""
+        value = await self._connection.execute("GET", self._keys.server_directory)
+        return None if value is None else Directory.decode(value)
+
+    async def keep_server_directory(self, directory: Directory) -> None:
+        """Keep what the Meeting Server told, for whoever has the lease when it cannot be asked."""
+        await self._connection.execute("SET", self._keys.server_directory, directory.encode())
+
+    async def assigned(self) -> int | None:
+        """Return how many users hold PMP+; None where no holders are known."""
+        found = await self._connection.execute("HGET", self._keys.counts, ASSIGNED)
+        return None if found is None else int(found)
+
+    async def put_assigned(self, count: int) -> None:
+        """Note how many users hold PMP+, for all processes to tell."""
+        await self._connection.execute("HSET", self._keys.counts, ASSIGNED, count)
+
+    async def ask_later(self, call: str, since: int) -> None:
+        """Take a live call for one that was heard of at `since` (milliseconds); what was heard later stands."""
+        await self._connection.execute("ZADD", self._keys.heard, "XX", "GT", since, call)
 
     async def put_directory(self, directory: Directory, version: bytes) -> None:
         """Make this the directory that all processes decide by, from the next commit of each on."""

@@ -59,6 +59,19 @@ class TestSpaces:
         assert (again.version, again.space("space-a")) == (SERVER.version, SERVER.space("space-a"))
         assert Directory(SERVER.users.values()).version != SERVER.version
 
+    def test_what_changed(self) -> None:
+        """Where only spaces differ, these are named; a change of users or settings concerns everything."""
+        users, spaces = SERVER.users.values(), dict(SERVER.spaces)
+        spaces["space-b"] = Space("space-b", "Booked", ALICE)
+        del spaces["space-c"]
+        spaces["space-e"] = Space("space-e")
+        assert Directory(users, spaces=spaces.values()).changed_spaces(SERVER) == {"space-b", "space-c", "space-e"}
+        assert SERVER.changed_spaces(SERVER) == frozenset()
+        assert Directory([], spaces=SERVER.spaces.values()).changed_spaces(SERVER) is None
+        assert SERVER.changed_spaces(None) is None
+        other = Directory(users, spaces=SERVER.spaces.values(), sip_domains=["example.com"])
+        assert other.changed_spaces(SERVER) is None
+
 
 class TestUsersOfTheServer:
     """Who is behind a leg, where the Meeting Server tells its users."""

@@ -1,0 +1,181 @@
+"""Who tells the caretaker what no record tells (its `Informant`): a deployment's API, or its holders file alone."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from cdr_service.cms.client import CmsClient
+from cdr_service.cms.directory import DirectoryReader
+from cdr_service.cms.live import Live
+from cdr_service.domain.commit import Commit, Document
+from cdr_service.domain.directory import Directory
+from cdr_service.domain.reception import Received
+from cdr_service.ending import end
+from cdr_service.enquiries.enquiries import Enquiries, Reads
+from cdr_service.enquiries.following import Following
+from cdr_service.enquiries.questions import Questions
+from cdr_service.enquiries.sweep import Sweep
+from cdr_service.errors import StoreUnavailable
+from cdr_service.holders import HoldersFile
+from cdr_service.service import Intake, Observer
+from cdr_service.settings import DeploymentSettings, SettingsError
+from cdr_service.settings.models import setting_name
+from cdr_service.store.upkeep import Upkeep
+
+FIRST_SECONDS: Final = 5.0
+"""So long the first document waits at most for the first reading of the API."""
+
+
+def cms_client(name: str, settings: DeploymentSettings) -> CmsClient | None:
+    """Return a client of a deployment's API, or None where that is not configured. Raises SettingsError."""
+    if not settings.cms_url or settings.cms_password is None:
+        return None
+    try:
+        return CmsClient(
+            settings.cms_url,
+            settings.cms_username or "",
+            settings.cms_password.get_secret_value(),
+            ca=settings.cms_ca,
+        )
+    except ValueError as problem:
+        raise SettingsError(str(problem).replace("CDR_CMS_CA", setting_name(name, "cms_ca"))) from problem
+
+
+def needs_members(settings: DeploymentSettings) -> bool:
+    """Return whether the members of spaces decide anything."""
+    return settings.licensing.join_scope == "space_member"
+
+
+def nobody(settings: DeploymentSettings) -> Directory:
+    """Return a directory without users that has the settings, to go over what the Meeting Server tells."""
+    return Directory([], sip_domains=settings.sip_domains, sip_user_match=settings.licensing.sip_user_match)
+
+
+class HoldersOnly:
+    """Tells what the holders file says, where the API is not configured."""
+
+    release: tuple[int, ...] | None = None
+
+    def __init__(self, file: HoldersFile) -> None:
+        self._file = file
+
+    @asynccontextmanager
+    async def running(self, intake: Intake) -> AsyncIterator[None]:  # noqa: ARG002 - as of the other
+        """Do nothing beside."""
+        yield
+
+    async def directory(self) -> Directory | None:
+        """Return the directory of the file; None where there is none."""
+        return await asyncio.to_thread(self._file.read)
+
+    def lead(self, *, leading: bool) -> None:
+        """Do nothing: every process reads the file."""
+
+    def lives(self, call: str) -> bool | None:  # noqa: ARG002 - the protocol's
+        """Say that it does not: nobody can be asked, and nothing was heard of the call."""
+        return False
+
+    async def first(self) -> bool:
+        """Say that there is nothing to wait for."""
+        return False
+
+    def look_at(self, commit: Commit) -> None:
+        """Do nothing: nobody can be asked."""
+
+
+class ServerInformant:
+    """Tells what the Meeting Server's API and the holders file say (an `Informant`), and hears of commits."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: DeploymentSettings,
+        client: CmsClient,
+        upkeep: Upkeep,
+        reads: Reads,
+        file: HoldersFile,
+    ) -> None:
+        self._members = needs_members(settings)
+        self._recording_lifts = settings.licensing.recording_lifts_audio_only
+        self._name = name
+        self._client = client
+        self._live = Live(client)
+        self._reads = reads
+        self._upkeep = upkeep
+        self._questions = Questions(name)
+        self._following = Following(
+            name,
+            DirectoryReader(client, members=self._members),
+            self._live,
+            upkeep,
+            file.read,
+            interval=settings.directory_interval_seconds,
+            nobody=nobody(settings),
+        )
+
+    @asynccontextmanager
+    async def running(self, intake: Intake) -> AsyncIterator[None]:
+        """Ask while the context lasts, and hand the answers to the intake."""
+        enquiries = Enquiries(self._name, self._live, self._reads, intake.perform, members=self._members)
+        sweep = Sweep(enquiries, self._upkeep.live_calls, recording_lifts=self._recording_lifts)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._client)
+            await stack.enter_async_context(self._questions.asking(enquiries))
+            for work in (self._following.run(), sweep.run(self._following.leading)):
+                stack.push_async_callback(end, asyncio.create_task(work))
+            yield
+
+    async def directory(self) -> Directory | None:
+        """Return the directory of the Meeting Server with the holders file over it."""
+        return await self._following.directory()
+
+    def lead(self, *, leading: bool) -> None:
+        """Hear whether this process has the lease."""
+        self._following.lead(leading=leading)
+
+    @property
+    def release(self) -> tuple[int, ...] | None:
+        """Which release the Meeting Server runs; None while that is not known."""
+        return self._following.release
+
+    def lives(self, call: str) -> bool | None:
+        """Say whether the Meeting Server still has a call; None while that is not known."""
+        return self._questions.lives(call)
+
+    async def first(self) -> bool:
+        """Wait a little for the first reading, so that the first decisions need not be corrected."""
+        return await self._following.tried(FIRST_SECONDS)
+
+    def look_at(self, commit: Commit) -> None:
+        """Find what is worth asking in what was just committed."""
+        self._questions.look_at(commit)
+
+
+def informant_of(
+    name: str, settings: DeploymentSettings, upkeep: Upkeep, reads: Reads, file: HoldersFile
+) -> ServerInformant | HoldersOnly:
+    """Return who tells of a deployment. Raises SettingsError."""
+    client = cms_client(name, settings)
+    return HoldersOnly(file) if client is None else ServerInformant(name, settings, client, upkeep, reads, file)
+
+
+class Listening:
+    """An observer of an intake that passes on what it hears, and lets an informant find what is worth asking."""
+
+    def __init__(self, observer: Observer, informant: ServerInformant | HoldersOnly) -> None:
+        self._observer = observer
+        self._informant = informant
+
+    def committed(self, deployment: str, commit: Commit, received: Sequence[Received]) -> None:
+        """Hear of a commit that is in the store."""
+        self._observer.committed(deployment, commit, received)
+        self._informant.look_at(commit)
+
+    def unavailable(self, deployment: str, problem: StoreUnavailable) -> None:
+        """Pass it on."""
+        self._observer.unavailable(deployment, problem)
+
+    def failed(self, deployment: str, document: Document, problem: Exception) -> None:
+        """Pass it on."""
+        self._observer.failed(deployment, document, problem)

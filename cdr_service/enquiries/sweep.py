@@ -1,0 +1,120 @@
+"""Goes through all live calls now and then, where this process has the lease, and asks what may change a license.
+
+That is who a participant of an SMP+ meeting is, and whether such a meeting uses video, which CDRs do not tell before a
+leg has ended. So many requests at most each time, those first that were made longest ago.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+import structlog
+
+from cdr_service.cms.errors import CmsError
+from cdr_service.domain.calls import Call, Meeting
+from cdr_service.domain.legs import Leg
+from cdr_service.enquiries.enquiries import Enquiries
+from cdr_service.enquiries.matters import is_in, is_unknown, takes_shared, weighs_by_video, whose_video
+from cdr_service.errors import Draining, StoreUnavailable
+
+SECONDS: Final = 10.0
+"""Between two sweeps."""
+REQUESTS: Final = 20
+"""The budget of a sweep: two requests a second at most."""
+USER_AGAIN_SECONDS: Final = 300.0
+"""Somebody who was no user is asked for again after so long."""
+CHUNK: Final = 200
+"""Calls looked at between two turns of the event loop."""
+
+
+class _Wanted(NamedTuple):
+    """Something to ask, sorted by when it was asked last."""
+
+    asked: float
+    what: str
+    leg: Leg
+    bridge: str | None
+
+
+class Sweep:
+    """The sweep of one deployment."""
+
+    def __init__(
+        self,
+        enquiries: Enquiries,
+        live_calls: Callable[[], Awaitable[list[str]]],
+        *,
+        recording_lifts: bool = False,
+        requests: int = REQUESTS,
+    ) -> None:
+        """`live_calls` returns the ids of all live calls; `recording_lifts` is as in `matters`."""
+        self._enquiries = enquiries
+        self._live_calls = live_calls
+        self._recording_lifts = recording_lifts
+        self._requests = requests
+        self._asked: dict[tuple[str, str], float] = {}
+        self._using: set[str] = set()
+        self._log = structlog.get_logger().bind(deployment=enquiries.deployment)
+
+    async def run(self, leads: asyncio.Event) -> None:
+        """Sweep while `leads` is set, until cancelled."""
+        while True:
+            await leads.wait()
+            try:
+                await self.once()
+            except (CmsError, StoreUnavailable, Draining):
+                pass  # it is asked again at the next sweep
+            except Exception:  # noqa: BLE001 - the next sweep must not fall with this one
+                with suppress(OSError):
+                    self._log.exception("upkeep.failed")
+            await asyncio.sleep(SECONDS)
+
+    async def once(self) -> None:
+        """Ask what was asked longest ago, within the budget. Raises what `Enquiries` does."""
+        wanted: list[_Wanted] = []
+        ids = await self._live_calls()
+        for at in range(0, len(ids), CHUNK):
+            wanted += await self._wanted(ids[at : at + CHUNK])
+        present = {(one.what, one.leg.id) for one in wanted}
+        self._asked = {key: when for key, when in self._asked.items() if key in present}
+        self._using &= {leg for _, leg in present}
+        clock = asyncio.get_running_loop().time
+        due = [one for one in wanted if one.what == "video" or clock() - one.asked > USER_AGAIN_SECONDS]
+        for one in sorted(due, key=lambda one: one.asked)[: self._requests]:
+            self._asked[one.what, one.leg.id] = clock()
+            if one.what == "user":
+                await self._enquiries.user(one.leg.id)
+            elif await self._enquiries.video(one.leg, one.bridge):
+                self._using.add(one.leg.id)
+            else:
+                self._using.discard(one.leg.id)
+
+    async def _wanted(self, ids: list[str]) -> list[_Wanted]:
+        """Return what could be asked about some calls."""
+        reads, deployment = self._enquiries.reads, self._enquiries.deployment
+        calls = [call for call in await reads.things(deployment, [("call", id_) for id_ in ids]) if call is not None]
+        named = {call.meeting for call in calls}
+        meetings = {m.id: m for m in await reads.things(deployment, [("meeting", id_) for id_ in named]) if m}
+        calls = [call for call in calls if takes_shared(meetings.get(call.meeting))]
+        if not calls:
+            return []
+        on_call = await reads.leg_ids(deployment, [call.id for call in calls])
+        keys = [("leg", leg) for legs in on_call for leg in legs]
+        legs = {leg.id: leg for leg in await reads.things(deployment, keys) if leg is not None}
+        return [
+            one
+            for call, on_it in zip(calls, on_call, strict=True)
+            for one in self._about(call, meetings[call.meeting], [legs[leg] for leg in on_it if leg in legs])
+        ]
+
+    def _about(self, call: Call, meeting: Meeting, legs: Iterable[Leg]) -> Iterator[_Wanted]:
+        here = [leg for leg in legs if is_in(leg) and leg.calls[-1] == call.id]
+        for leg in filter(is_unknown, here):
+            yield self._want("user", leg, call)
+        if weighs_by_video(meeting, recording_lifts=self._recording_lifts):
+            for leg in whose_video(here, self._using):
+                yield self._want("video", leg, call)
+
+    def _want(self, what: str, leg: Leg, call: Call) -> _Wanted:
+        return _Wanted(self._asked.get((what, leg.id), float("-inf")), what, leg, call.call_bridge)
