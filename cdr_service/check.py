@@ -3,7 +3,12 @@
 from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple
 
+from cdr_service.cms.client import CmsClient
+from cdr_service.cms.directory import DirectoryReader, Told
+from cdr_service.cms.errors import CmsError
 from cdr_service.domain.audit import audited
+from cdr_service.domain.directory import Directory
+from cdr_service.enquiries.informant import cms_client, needs_members, nobody
 from cdr_service.errors import EmbeddedServerError, StoreLayoutError, StoreUnavailable
 from cdr_service.holders import HoldersFile
 from cdr_service.repair.beside import store_url
@@ -34,7 +39,9 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
             except TlsError as problem:
                 yield Finding(True, str(problem))
     for name, given in settings.deployments.items():
-        for finding in (*_of_intake(name, given), *_of_holders(name, given)):
+        for finding in _of_intake(name, given):
+            yield finding
+        async for finding in _of_directory(name, given):
             yield finding
     async for finding in _of_store(settings):
         yield finding
@@ -49,24 +56,54 @@ def _of_intake(name: str, given: DeploymentSettings) -> Iterator[Finding]:
         )
 
 
-def _of_holders(name: str, given: DeploymentSettings) -> Iterator[Finding]:
+async def _of_directory(name: str, given: DeploymentSettings) -> AsyncIterator[Finding]:
+    """Yield what is found about who holds PMP+: by the holders file, by the API, or by both."""
     setting = setting_name(name, "holders")
-    if given.holders is None:
-        yield Finding(False, f"{setting} is not set, so nobody is known to hold PMP+ and every meeting takes SMP+.")
-        return
     holders = HoldersFile(given, setting)
     try:
         holders.require()
+        client = cms_client(name, given)
     except SettingsError as problem:
         yield Finding(True, str(problem))
         return
-    directory = holders.read()
+    file = holders.read()
+    if client is None:
+        for finding in _of_holders(setting, given, file):
+            yield finding
+        return
+    try:
+        told = await _told(client, given)
+    except CmsError as problem:
+        yield Finding(True, str(problem))
+        return
+    directory = (file or nobody(given)).over(told.directory)
+    if not directory.assigned:
+        yield Finding(False, f"By the Meeting Server's API nobody in the deployment {name} holds PMP+.")
+    for sentence in (*audited(directory), *told.overlaps):
+        yield Finding(False, f"Directory of {name}: {sentence}")
+
+
+def _of_holders(setting: str, given: DeploymentSettings, directory: Directory | None) -> Iterator[Finding]:
     if directory is None:
+        yield Finding(
+            False,
+            f"Neither {setting} nor the API of the Meeting Server is set, so nobody is known to hold PMP+ and every "
+            "meeting takes SMP+.",
+        )
         return
     if not directory.assigned:
         yield Finding(False, f"{setting} names {given.holders}, in which nobody holds PMP+.")
     for sentence in audited(directory):
         yield Finding(False, f"{given.holders}: {sentence}")
+
+
+async def _told(client: CmsClient, given: DeploymentSettings) -> Told:
+    """Read the directory, and the state of every node: each must be reached for what is live on it."""
+    async with client:
+        for status in (await client.each(client.status)).values():
+            if isinstance(status, CmsError):
+                raise status
+        return await DirectoryReader(client, members=needs_members(given)).read()
 
 
 async def _of_store(settings: Settings) -> AsyncIterator[Finding]:

@@ -7,8 +7,10 @@ import pytest
 from cdr_service.domain.audit import ambiguous
 from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.holders_file import parse_holders
+from cdr_service.simulator.api_model import CoSpace, example_directory
 from cdr_service.store.keys import LAYOUT, Keys
 from tests.integration.command import run, running
+from tests.integration.meeting_server import meeting_server
 from tests.integration.servers import store_server
 
 HOLDERS = "user,license,aliases,spaces\nalice@example.com,PMP+,1001,\nbob@example.com,,1002,\n"
@@ -67,7 +69,7 @@ class TestNotes:
     def test_nobody_holds_a_license(self, tmp_path: Path) -> None:
         """Without a holders file, or with one in which nobody holds PMP+, every meeting takes SMP+."""
         told = run(tmp_path, "check")
-        assert lines(told.stdout)[0].startswith("note  CDR_HOLDERS is not set")
+        assert lines(told.stdout)[0].startswith("note  Neither CDR_HOLDERS nor the API of the Meeting Server is set")
         told = run(tmp_path, "check", CDR_HOLDERS=holders(tmp_path, "user,license\nalice@example.com,\n"))
         assert "in which nobody holds PMP+" in lines(told.stdout)[0]
 
@@ -108,6 +110,37 @@ class TestNotes:
         """A user may list the same alias in two spellings."""
         user = User("alice@example.com", holds_license=True, aliases=("1001", "+1001"), spaces=("a", "A"))
         assert list(ambiguous(Directory([user]))) == []
+
+
+class TestTheApi:
+    """What is said of the Meeting Server, and of what it says."""
+
+    def test_the_directory(self, tmp_path: Path) -> None:
+        """Its users and spaces are looked at with the holders file over them; the password is not said."""
+        directory = example_directory(holders=["alice@example.com"], users=["bob@example.com"])
+        directory.spaces["space-a"] = CoSpace("space-a", "Rendezvous")
+        with meeting_server(tmp_path / "cms", directory) as server:
+            file = holders(tmp_path, "user,license\nbob@example.com,PMP+\ncarol@example.com,PMP+\n")
+            told = run(tmp_path, "check", CDR_HOLDERS=file, **server.settings)
+        assert told.returncode == 0
+        assert [line.removeprefix("note  Directory of default: ") for line in lines(told.stdout)[:3]] == [
+            "the holders file names users whom the Meeting Server does not know: carol@example.com.",
+            "whether they hold PMP+ is not certain, because the holders file says otherwise: bob@example.com.",
+            "spaces without an owner, which no PMP+ pays unless a holder joins (join): Rendezvous.",
+        ]
+        assert "may import the same users" in lines(told.stdout)[3]
+        assert server.settings["CDR_CMS_PASSWORD"] not in told.stdout + told.stderr
+
+    def test_it_cannot_be_reached(self, tmp_path: Path) -> None:
+        """That fails, and so does a wrong password."""
+        with meeting_server(tmp_path / "cms", example_directory()) as server:
+            told = run(tmp_path, "check", **{**server.settings, "CDR_CMS_PASSWORD": "wrong"})
+            assert told.returncode == 1
+            assert "check CDR_CMS_USERNAME and _PASSWORD" in lines(told.stdout)[0]
+            server.go_away()
+            told = run(tmp_path, "check", **server.settings)
+        assert told.returncode == 1
+        assert "does not answer" in lines(told.stdout)[0]
 
 
 class TestFails:
