@@ -7,7 +7,8 @@ import secrets
 import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +18,11 @@ from cdr_service.cli.receiver import curl, kept_token, where_to_push
 from cdr_service.compose import Running, opened, running, say_started, say_stopped
 from cdr_service.logs import configure_logging
 from cdr_service.settings import Settings, load_settings
-from cdr_service.simulator.people import HOLDERS
-from cdr_service.simulator.run import simulate
+from cdr_service.simulator.api import PASSWORD, USERNAME, serving
+from cdr_service.simulator.api_model import example_directory
+from cdr_service.simulator.api_nodes import Deployment
+from cdr_service.simulator.people import HOLDERS, USERS
+from cdr_service.simulator.run import new_bridges, simulate
 from cdr_service.supervisor import Supervisor, supervisor_gone, taken_over
 
 DEMO_SPEED: Final = 40.0
@@ -28,7 +32,14 @@ DEMO_BRINGS: Final = (
     *("CDR_INTAKE_ALLOW", "CDR_TRUSTED_PROXIES", "CDR_INTAKE_TLS_", "CDR_API_TLS_"),
 )
 """Settings, or how they begin, that the demo does not take from the environment."""
-DEMO_DEFAULTS: Final = {"CDR_INTAKE_BIND": "127.0.0.1:0", "CDR_API_BIND": "127.0.0.1:0", "CDR_LIMIT_SHARED": "20"}
+DEMO_DEFAULTS: Final = {
+    "CDR_INTAKE_BIND": "127.0.0.1:0",
+    "CDR_API_BIND": "127.0.0.1:0",
+    "CDR_LIMIT_SHARED": "20",
+    "CDR_DIRECTORY_INTERVAL_SECONDS": "20",
+}
+DEMO_OWNERS: Final = (HOLDERS[0], None, USERS[0], None)
+"""Who owns the spaces of the demo, in turn: a holder, nobody, a user without a license, nobody."""
 DEMO_SECONDS_TO_SAY_AGAIN: Final = 20.0
 """How often the demo says on a terminal where to look."""
 
@@ -91,8 +102,7 @@ def demo(seed: int | None) -> None:
             click.echo(f"cdr-service: the demo does not use {', '.join(ignored)} of the environment.", err=True)
         given = {name: value for name, value in environ.items() if name not in ignored}
         environ = {**DEMO_DEFAULTS, **given, "CDR_DATA_DIR": folder, "CDR_HOLDERS": str(holders)}
-        settings = load_settings(None, environ)
-        _run(lambda: _demo(settings, seed if seed is not None else secrets.randbelow(10**6)))
+        _run(lambda: _demo(environ, seed if seed is not None else secrets.randbelow(10**6)))
 
 
 def _with_first_run(config: Path | None, environ: dict[str, str]) -> dict[str, str]:
@@ -145,10 +155,20 @@ async def _work(settings: Settings, handed: str) -> None:
         task.cancel()
 
 
-async def _demo(settings: Settings, seed: int) -> None:
-    _set_up_logging(settings)
-    stop = _stop_signal()
-    async with opened(settings) as outside, running(settings, outside) as service:
+async def _demo(environ: Mapping[str, str], seed: int) -> None:
+    """Run the service beside a simulated Meeting Server: its CDRs, and its REST API with users and spaces."""
+    sessions = secrets.token_hex(16)
+    bridges = new_bridges(seed, sessions=sessions)
+    directory = example_directory(seed)
+    directory.owners = DEMO_OWNERS
+    async with AsyncExitStack() as stack:
+        (api,) = await stack.enter_async_context(serving(Deployment(bridges, directory, seed=seed)))
+        cms = {"CDR_CMS_URL": api.url, "CDR_CMS_USERNAME": USERNAME, "CDR_CMS_PASSWORD": PASSWORD}
+        settings = load_settings(None, {**environ, **cms})
+        _set_up_logging(settings)
+        stop = _stop_signal()
+        outside = await stack.enter_async_context(opened(settings))
+        service = await stack.enter_async_context(running(settings, outside))
         say_started(settings, service)
         command = sys.argv[0] if Path(sys.argv[0]).name == "cdr-service" else "cdr-service"
         target = f"{service.intake_url}/cdr"
@@ -162,6 +182,8 @@ async def _demo(settings: Settings, seed: int) -> None:
                 token=tokens[0].get_secret_value() if tokens else None,
                 stop=stop,
                 drain=1.0,
+                sessions=sessions,
+                made=bridges,
             )
         )
         while not stop.is_set():

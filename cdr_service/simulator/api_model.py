@@ -87,6 +87,8 @@ class Directory:
     user_profile: str | None = None
     """Of the whole system."""
     call_profile: str | None = None
+    owners: tuple[str | None, ...] = ()
+    """Addresses of the users who own the spaces that calls bring, in turn; None for a space without an owner."""
 
     def find(self, address: str) -> User | None:
         """Find the user with an address, written in whatever way."""
@@ -113,7 +115,9 @@ class Directory:
     def adopt(self, space_id: str, name: str) -> None:
         """Add the space of a call that begins, if it is not there: a call takes place in a space that exists."""
         if space_id not in self.spaces:
-            self.spaces[space_id] = CoSpace(space_id, name)
+            owner = self.owners[len(self.spaces) % len(self.owners)] if self.owners else None
+            user = self.find(owner) if owner else None
+            self.spaces[space_id] = CoSpace(space_id, name, user.id if user else None)
 
 
 def plain_address(address: str) -> str:

@@ -64,6 +64,14 @@ class _Server:
         )
 
 
+def new_bridges(
+    seed: int, *, sessions: str, bridges: int = 1, cluster: bool = False, first_index: int = 0
+) -> list[Bridge]:
+    """Make the bridges of one simulated Meeting Server."""
+    named = identities(seed, bridges=bridges, cluster=cluster, sessions=sessions)
+    return [Bridge(identity, first_index=first_index) for identity in named]
+
+
 async def simulate(
     target: str,
     *,
@@ -84,6 +92,7 @@ async def simulate(
     drain: float = 10.0,
     on_progress: Callable[[Summary], None] | None = None,
     stop: asyncio.Event | None = None,
+    made: Sequence[Bridge] | None = None,
 ) -> Summary:
     """Push the CDRs of made-up meetings to a receiver, until `meetings` are over, `duration` seconds passed, or `stop`.
 
@@ -91,7 +100,8 @@ async def simulate(
     carry the real time; given `start`, that of a clock which begins there and runs with the meetings. Sessions, calls
     and legs get new ids in each run, so that it can be run again; the same `sessions` (any text) gives the same ids,
     and with `start` the very same records. `first_index` is the correlatorIndex that each bridge begins with.
-    Bridges that are not clustered add their name to the URL, if `name_bridges`.
+    Bridges that are not clustered add their name to the URL, if `name_bridges`. `made` are bridges by `new_bridges`,
+    for which somebody else has a use too; then `sessions` are theirs.
 
     At the end up to `drain` seconds are given to deliver what waits. Raises ValueError with one sentence where an
     argument does not make sense.
@@ -102,8 +112,8 @@ async def simulate(
     if bridges < 1 or (meetings is not None and meetings < 1):
         raise ValueError("There must be one bridge at least and one meeting at least.")
     ids = uuid4().hex if sessions is None else sessions
-    named = identities(seed, bridges=bridges, cluster=cluster, sessions=ids)
-    running = [Bridge(identity, first_index=first_index) for identity in named]
+    running = made or new_bridges(seed, bridges=bridges, cluster=cluster, sessions=ids, first_index=first_index)
+    named = [bridge.identity for bridge in running]
     senders = []
     for bridge in running:
         name = bridge.identity.name if name_bridges and not cluster else None
