@@ -73,10 +73,12 @@ class Following:
 
     async def tried(self, seconds: float) -> bool:
         """Wait until there is a copy or the API is found to be away, or so long, where this process has the lease."""
-        if self._leads.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._tried.wait(), seconds)
-        return self._tried.is_set()
+        if not self._leads.is_set():
+            return False
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._tried.wait(), seconds)
+        self._tried.set()  # a large server takes minutes; until then the holders file has to do
+        return True
 
     async def directory(self) -> Directory | None:
         """Return the directory of the Meeting Server with the holders file over it.

@@ -84,6 +84,7 @@ class Questions:
                     self._log.exception("upkeep.failed")
             finally:
                 self._queued.discard((what, about))
+                self._waiting.task_done()
 
     async def _put(self, enquiries: Enquiries, what: str, about: str) -> None:
         match what:

@@ -63,7 +63,7 @@ class Sweep:
             await leads.wait()
             try:
                 await self.once()
-            except (CmsError, StoreUnavailable, Draining):
+            except (StoreUnavailable, Draining):
                 pass  # it is asked again at the next sweep
             except Exception:  # noqa: BLE001 - the next sweep must not fall with this one
                 with suppress(OSError):
@@ -71,7 +71,7 @@ class Sweep:
             await asyncio.sleep(SECONDS)
 
     async def once(self) -> None:
-        """Ask what was asked longest ago, within the budget. Raises what `Enquiries` does."""
+        """Ask what was asked longest ago, within the budget. Raises StoreUnavailable and Draining."""
         wanted: list[_Wanted] = []
         ids = await self._live_calls()
         for at in range(0, len(ids), CHUNK):
@@ -83,12 +83,16 @@ class Sweep:
         due = [one for one in wanted if one.what == "video" or clock() - one.asked > USER_AGAIN_SECONDS]
         for one in sorted(due, key=lambda one: one.asked)[: self._requests]:
             self._asked[one.what, one.leg.id] = clock()
-            if one.what == "user":
-                await self._enquiries.user(one.leg.id)
-            elif await self._enquiries.video(one.leg, one.bridge):
-                self._using.add(one.leg.id)
-            else:
-                self._using.discard(one.leg.id)
+            with suppress(CmsError):  # other nodes may answer
+                await self._ask(one)
+
+    async def _ask(self, one: _Wanted) -> None:
+        if one.what == "user":
+            await self._enquiries.user(one.leg.id)
+        elif await self._enquiries.video(one.leg, one.bridge):
+            self._using.add(one.leg.id)
+        else:
+            self._using.discard(one.leg.id)
 
     async def _wanted(self, ids: list[str]) -> list[_Wanted]:
         """Return what could be asked about some calls."""
