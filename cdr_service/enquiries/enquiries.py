@@ -12,7 +12,7 @@ from cdr_service.domain.records import OrderKey
 from cdr_service.domain.spaces import Space, SpaceFacts
 from cdr_service.domain.workspace import Key, Workspace
 from cdr_service.enquiries.matters import is_in, is_lync, is_unknown
-from cdr_service.service import Task
+from cdr_service.parting import Task
 
 
 class Reads(Protocol):

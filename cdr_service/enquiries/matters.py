@@ -5,8 +5,9 @@ from typing import Any, Final
 
 from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.commit import Commit
-from cdr_service.domain.legs import Leg, LegState, state
+from cdr_service.domain.legs import Leg
 from cdr_service.domain.licensing import SHARED
+from cdr_service.domain.stays import LegState, state
 
 FORWARDING: Final = "forwarding"
 """The call type, in lower case, that weighs the same with video and without."""
