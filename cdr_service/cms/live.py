@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from cdr_service.cms.client import CmsClient
 from cdr_service.cms.directory import Members, told_space
 from cdr_service.cms.errors import CmsError
-from cdr_service.cms.objects import CallLeg
+from cdr_service.cms.objects import CallLeg, Participant
 from cdr_service.domain.spaces import Space
 
 T = TypeVar("T")
@@ -54,10 +54,9 @@ class Live:
         system = (await client.system_profiles()).call_profile
         return await self._mode(system) if system else None
 
-    async def user(self, participant: str, bridge: str | None) -> str | None:
-        """Read the JID of a participant; None for somebody who is no user, or who is not there."""
-        found = await self._first(bridge, lambda node: self._client.participant(node, participant))
-        return found.user_jid if found else None
+    async def participant(self, participant: str, bridge: str | None) -> Participant | None:
+        """Read a participant, with the JID where they are a user; None where they are not there."""
+        return await self._first(bridge, lambda node: self._client.participant(node, participant))
 
     async def video(self, leg: str, bridge: str | None) -> bool | None:
         """Read whether a leg has video, content counted as such; None where the leg is gone or does not tell.

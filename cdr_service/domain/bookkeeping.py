@@ -131,8 +131,8 @@ class Bookkeeper:
             now = meeting.known_now
             self._learn(meeting, replace(now, space=self._knowledge.space_now(now.space, facts)), at)
 
-    def know_user(self, leg: str, user: str, at: OrderKey) -> None:
-        """Take in which user the Meeting Server says is behind a live leg, as read at that time."""
+    def know_user(self, leg: str, user: str | None, at: OrderKey) -> None:
+        """Take in which user the Meeting Server says is behind a live leg, None for no user, as read at that time."""
         known = self._workspace.leg(leg)
         if known is not None and known.ended_at is None:
             self._observe(known, self._knowledge.participant(user), at)

@@ -19,4 +19,4 @@ class Identity(Struct, frozen=True, array_like=True):
 NOBODY = Identity()
 """A guest, or somebody whom we do not know."""
 GUEST = Identity(sure=True)
-"""A guest, of whom the Meeting Server itself says that they are one."""
+"""A guest, or somebody else of whom the Meeting Server itself says that they are no user."""

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from cdr_service.domain.directory import Directory
-from cdr_service.domain.identity import Identity
+from cdr_service.domain.identity import GUEST, Identity
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.licensing import dotted
 from cdr_service.domain.options import Options
@@ -27,8 +27,10 @@ class Knowledge:
         self._options = options
         self.space = directory.space
 
-    def participant(self, user: str) -> Identity:
-        """Return who a participant is whose user the Meeting Server named."""
+    def participant(self, user: str | None) -> Identity:
+        """Return who a participant is of whom the Meeting Server named the user, or said that they are none."""
+        if user is None:
+            return GUEST
         return Identity(user, PARTICIPANT, self._directory.holds_license(user), sure=True)
 
     def identified(self, before: Leg, leg: Leg) -> Leg:
@@ -43,6 +45,8 @@ class Knowledge:
         before = leg.identity_now
         named = before.user if before.matched_by == PARTICIPANT else None
         now = self.participant(named) if named else self._identify(leg)
+        if now.user is None and before == GUEST:
+            return before
         if self._options.owner_change_applies == "next_call" and before.user == now.user:
             return replace(now, holds_license=before.holds_license)
         return now

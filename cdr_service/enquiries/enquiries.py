@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from cdr_service.cms.live import Live
+from cdr_service.domain.addresses import normalize_address
 from cdr_service.domain.bookkeeping import Bookkeeper
 from cdr_service.domain.calls import Call
 from cdr_service.domain.legs import Leg
@@ -70,18 +71,17 @@ class Enquiries:
 
         await self._perform(know)
 
-    async def user(self, leg_id: str) -> bool:
-        """Ask who is behind a leg that could not be matched; return whether it is a user."""
+    async def user(self, leg_id: str) -> None:
+        """Ask who is behind a leg that could not be matched: a user, or nobody whom the server knows."""
         leg = await self._thing(Leg, "leg", leg_id)
         if leg is None or not is_in(leg) or not is_unknown(leg):
-            return False
+            return
         call = await self._thing(Call, "call", leg.calls[-1])
-        user = await self._live.user(leg.group_id or leg.id, call.call_bridge if call else None)
-        if user is None:
-            return False
-        at = _now()
+        found = await self._live.participant(leg.group_id or leg.id, call.call_bridge if call else None)
+        if found is None:
+            return
+        user, at = normalize_address(found.user_jid or ""), _now()
         await self._perform(lambda keeper, _workspace, _now: keeper.know_user(leg_id, user, at))
-        return True
 
     async def video(self, leg: Leg, bridge: str | None) -> bool | None:
         """Ask whether a leg uses video, and tell; None where the leg is gone or in a lobby."""

@@ -23,7 +23,7 @@ SECONDS: Final = 10.0
 REQUESTS: Final = 20
 """The budget of a sweep: two requests a second at most."""
 USER_AGAIN_SECONDS: Final = 300.0
-"""Somebody who was no user is asked for again after so long."""
+"""Who could not be read is asked for again after so long."""
 CHUNK: Final = 200
 """Calls looked at between two turns of the event loop."""
 

@@ -218,6 +218,21 @@ class TestLiveCalls:
             (leg,) = service.get(f"/v1/calls/{CALL}/legs")["items"]
             assert leg["user"] == CAROL
 
+    def test_who_nobody_knows(self, tmp_path: Path, server: MeetingServer) -> None:
+        """Once the server says that a stranger is no user, and that there is video, SMP+ is confirmed; it stays so."""
+        give(server.directory, SPACE, None)
+        settings = {**server.settings, "CDR_DIRECTORY_INTERVAL_SECONDS": "1"}
+        with running(tmp_path, "serve", settings=settings) as service:
+            begin(server, service, party="sip:desk@elsewhere.example", type="sip")
+            eventually(lambda: call(service)["license"]["status"] == "confirmed", "all that decides is known")
+            assert license_of(service) == ("SMP+", None)
+            for profile in server.directory.user_profiles.values():
+                profile.has_license = False
+            eventually(lambda: len(service.events("directory.changed")) == 2, "everybody is looked up again")
+            assert call(service)["license"]["status"] == "confirmed"
+            (leg,) = service.get(f"/v1/calls/{CALL}/legs")["items"]
+            assert (leg["user"], leg["matched_by"]) == (None, None)
+
     def test_video(self, tmp_path: Path, server: MeetingServer) -> None:
         """A meeting that uses no video takes a sixth; it takes a whole license once the server sees video."""
         give(server.directory, SPACE, None)

@@ -9,8 +9,9 @@ from cdr_service.cms.errors import CmsUnavailable
 from cdr_service.domain.bookkeeping import Bookkeeper
 from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.commit import Commit, Snapshot
-from cdr_service.domain.directory import Directory
-from cdr_service.domain.identity import GUEST, Identity
+from cdr_service.domain.directory import Directory, User
+from cdr_service.domain.identity import GUEST, NOBODY, Identity
+from cdr_service.domain.knowledge import Knowledge
 from cdr_service.domain.legs import Leg, Observation, Seen
 from cdr_service.domain.licensing import License
 from cdr_service.domain.options import Options
@@ -141,10 +142,9 @@ class EnquiriesTwin:
         asked, self.asked = self.asked, []
         return asked
 
-    async def user(self, leg: str) -> bool:
+    async def user(self, leg: str) -> None:
         """Hear a question."""
         self._hear("user", leg)
-        return False
 
     async def video(self, leg: Leg, _bridge: str | None) -> bool:
         """Hear a question."""
@@ -194,7 +194,7 @@ class TestSweep:
         assert twin.told() == [("video", "b"), ("video", "a"), ("video", "b")]
 
     async def test_strangers(self) -> None:
-        """Somebody who was no user is not asked for again so soon."""
+        """Somebody of whom nothing could be read is not asked for again so soon."""
         twin = EnquiriesTwin(a_call(), a_meeting("c", SHARED), a_leg())
         sweep = self.sweep(twin)
         for _ in range(2):
@@ -274,6 +274,19 @@ class TestQuestions:
         assert len(await self.asked(asking, twin)) == 3
         assert [asking.lives(call) for call in ("here", "gone", "away")] == [True, False, None]
         assert asking.lives("here") is None
+
+
+class TestNoUser:
+    """Somebody of whom the server said that they are no user."""
+
+    def test_looked_up_again(self) -> None:
+        """They stay so when the directory changes, unless that names them by now."""
+        leg = a_leg(leg_type="sip", remote_party="1001@example.com", identity=GUEST)
+        aware = Directory([User("alice@example.com", holds_license=True, aliases=("1001",))])
+        assert Knowledge(Directory([]), Options()).identified_again(leg) == GUEST
+        assert Knowledge(aware, Options()).identified_again(leg).user == "alice@example.com"
+        stranger = a_leg(leg_type="sip", remote_party="1001@example.com")
+        assert Knowledge(Directory([]), Options()).identified_again(stranger) == NOBODY
 
 
 class TestCloseSilent:
