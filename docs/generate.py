@@ -1,4 +1,4 @@
-"""Writes the pages of this folder that are made from the code: `python docs/generate.py`."""  # noqa: INP001 - a script
+"""Writes what is made from the list of settings, the page and the chart's schema: `python docs/generate.py`."""  # noqa: INP001
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,4 +86,7 @@ def _default(field: FieldInfo) -> str:
 
 
 if __name__ == "__main__":
+    from settings_schema import write_schema  # beside this script
+
+    write_schema()
     Path(__file__).with_name("configuration.md").write_text(configuration_page(), encoding="utf-8")

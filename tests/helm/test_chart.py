@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -16,6 +17,7 @@ from cdr_service.settings import load_settings
 from tests.helm.charts import (
     CASES,
     CHART,
+    PROJECT,
     Objects,
     config,
     container,
@@ -26,7 +28,6 @@ from tests.helm.charts import (
     refusal,
     render,
 )
-from tests.helm.settings_schema import settings_definitions
 from tests.integration.command import environment
 
 EXTERNAL = CHART / "ci" / "external-values.yaml"
@@ -270,7 +271,8 @@ def test_a_value_that_is_none(program: str, key: str, value: object) -> None:
 def test_the_schema_knows_every_value_and_no_other() -> None:
     """Each default is in the schema and passes it, no object of ours is open, and settings are the service's own."""
     schema = json.loads((CHART / "values.schema.json").read_text())
-    assert schema["$defs"] == settings_definitions(), "run python -m tests.helm.settings_schema"
+    made = runpy.run_path(str(PROJECT / "docs" / "settings_schema.py"))["settings_definitions"]()
+    assert schema["$defs"] == made, "run python docs/generate.py"
 
     def compare(values: object, part: dict[str, Any], where: str) -> None:
         if isinstance(values, dict) and part.get("additionalProperties") is False:

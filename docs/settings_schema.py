@@ -1,7 +1,7 @@
 """The part of the chart's schema that describes `settings`, made from the service's own list of settings.
 
-`python -m tests.helm.settings_schema` writes it into helm/values.schema.json.
-"""
+`python docs/generate.py` writes it into helm/values.schema.json.
+"""  # noqa: INP001 - a script
 
 import json
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from cdr_service.settings import DeploymentSettings, LicensingSettings, ServiceSettings
 from cdr_service.settings.load import is_secret
 
-FILE = Path(__file__).parents[2] / "helm" / "values.schema.json"
+FILE = Path(__file__).parents[1] / "helm" / "values.schema.json"
 LEFT_TO_THE_CHART = {
     *("intake_bind", "api_bind", "intake_tls_cert", "intake_tls_key", "api_tls_cert", "api_tls_key"),
     *("redis_url", "data_dir"),
@@ -82,12 +82,8 @@ def choices_of(annotation: Any) -> list[str]:
     return [choice for part in get_args(annotation) for choice in choices_of(part)]
 
 
-def main() -> None:
+def write_schema() -> None:
     """Write the definitions into the chart's schema."""
     schema = json.loads(FILE.read_text())
     schema["$defs"].update(settings_definitions())
     FILE.write_text(json.dumps(schema, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()
