@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-from cdr_service.domain.licensing import AUTO, in_force, policies_of
 from cdr_service.domain.options import Options
+from cdr_service.domain.policies import AUTO, in_force, policies_of
 from cdr_service.domain.spaces import Circumstances
 from cdr_service.domain.workspace import SERVER
 from cdr_service.ending import end

@@ -16,7 +16,7 @@ from cdr_service.check import findings
 from cdr_service.cli.serve import config_option
 from cdr_service.compose import now, options_of
 from cdr_service.domain.directory import Directory
-from cdr_service.domain.licensing import POLICIES
+from cdr_service.domain.policies import POLICIES
 from cdr_service.domain.text import printable
 from cdr_service.holders import HoldersFile
 from cdr_service.repair.beside import Beside, beside

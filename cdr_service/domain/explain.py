@@ -8,8 +8,9 @@ from msgspec.structs import asdict
 
 from cdr_service.domain.description import Description, Step
 from cdr_service.domain.directory import Directory
-from cdr_service.domain.licensing import PERSONAL, SHARED, License, in_force, policies_of
+from cdr_service.domain.licensing import PERSONAL, SHARED, License
 from cdr_service.domain.options import Options
+from cdr_service.domain.policies import in_force, policies_of
 from cdr_service.domain.rehearsal import Moment, Person, Play, own_address, rehearse, release_of
 from cdr_service.domain.showing import license_view
 from cdr_service.domain.spaces import Circumstances

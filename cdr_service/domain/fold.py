@@ -18,19 +18,9 @@ from msgspec.structs import replace
 from cdr_service.domain.causes import Scene, cause_of, was_learned_late
 from cdr_service.domain.headcount import Headcount
 from cdr_service.domain.identity import Identity
-from cdr_service.domain.licensing import (
-    PERSONAL,
-    POLICIES,
-    SHARED,
-    License,
-    Member,
-    Policy,
-    Situation,
-    decide,
-    in_force,
-    no_payer,
-)
+from cdr_service.domain.licensing import PERSONAL, SHARED, License, Member, Policy, Situation
 from cdr_service.domain.options import Options
+from cdr_service.domain.policies import POLICIES, decide, in_force, no_payer
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.slots import Claim
 from cdr_service.domain.spaces import Circumstances

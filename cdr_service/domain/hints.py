@@ -14,8 +14,9 @@ from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.knowledge import advice_on
 from cdr_service.domain.legs import Leg
-from cdr_service.domain.licensing import SHARED, in_force, no_payer, policies_of
+from cdr_service.domain.licensing import SHARED
 from cdr_service.domain.options import Options
+from cdr_service.domain.policies import in_force, no_payer, policies_of
 from cdr_service.domain.spaces import AD_HOC, SCHEDULED, Release
 from cdr_service.domain.stays import LegState, state
 from cdr_service.domain.text import printable

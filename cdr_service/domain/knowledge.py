@@ -11,9 +11,8 @@ from msgspec.structs import replace
 from cdr_service.domain.directory import Directory
 from cdr_service.domain.identity import GUEST, Identity
 from cdr_service.domain.legs import Leg
-from cdr_service.domain.licensing import dotted
 from cdr_service.domain.options import Options
-from cdr_service.domain.spaces import Release, SpaceFacts
+from cdr_service.domain.spaces import Release, SpaceFacts, dotted
 
 PARTICIPANT: Final = "participant"
 """How a leg was matched of which the Meeting Server itself names the user (`userJid` of its participant)."""

@@ -12,8 +12,9 @@ from cdr_service.domain.books import Books
 from cdr_service.domain.description import Description, Step
 from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.identity import NOBODY, Identity
-from cdr_service.domain.licensing import License, policies_of
+from cdr_service.domain.licensing import License
 from cdr_service.domain.options import Options
+from cdr_service.domain.policies import policies_of
 from cdr_service.domain.records import (
     CallEnd,
     CallLegEnd,

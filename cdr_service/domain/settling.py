@@ -15,8 +15,8 @@ from cdr_service.domain.calls import Call, Meeting, Viewpoint, meeting_occurrenc
 from cdr_service.domain.events import Event, Subject, timeline_changes
 from cdr_service.domain.fold import Fold, Setting
 from cdr_service.domain.headcount import NeedsWholeMeeting
-from cdr_service.domain.licensing import policies_of
 from cdr_service.domain.options import Options
+from cdr_service.domain.policies import policies_of
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.slots import Claim
 from cdr_service.domain.timeline import Occurrence, Standing, Timeline, Transition, slot_freed

@@ -31,6 +31,11 @@ class Space(Struct, frozen=True, array_like=True):
     """lyncConferenceMode of the call profile that holds for the space (2.3)."""
 
 
+def dotted(release: Release) -> str:
+    """Return a release as people write it: 2.9.1."""
+    return ".".join(map(str, release))
+
+
 class SpaceFacts(Struct, frozen=True, array_like=True):
     """What is known of the space of a call."""
 

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from cdr_service.domain.description import Description, Step
 from cdr_service.domain.directory import Directory
-from cdr_service.domain.licensing import License, dotted
+from cdr_service.domain.licensing import License
 from cdr_service.domain.rehearsal import Moment, Play, own_address, rehearse, release_of, user_of
+from cdr_service.domain.spaces import dotted
 
 SOMEBODY: Final = "somebody@invalid"
 """Stands for a user whom the description does not name; the domain is nobody's (RFC 2606)."""

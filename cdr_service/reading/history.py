@@ -19,8 +19,9 @@ from cdr_service.domain.history import (
     license_at,
 )
 from cdr_service.domain.history_views import HistoryView, PeakView, SharedMeetingView
-from cdr_service.domain.licensing import License, policies_of
+from cdr_service.domain.licensing import License
 from cdr_service.domain.pages import Cursor, Listing, Page, Place
+from cdr_service.domain.policies import policies_of
 from cdr_service.domain.views import rfc3339
 from cdr_service.domain.weights import SIXTHS
 from cdr_service.domain.workspace import Key

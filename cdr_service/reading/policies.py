@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from cdr_service.domain.licensing import POLICIES
 from cdr_service.domain.pages import Listing, Page, Place
-from cdr_service.domain.policies import PolicyView, policy_view
+from cdr_service.domain.policies import POLICIES
+from cdr_service.domain.policy_views import PolicyView, policy_view
 from cdr_service.reading.paging import Entry, part
 
 _EVERYWHERE: Final = ""

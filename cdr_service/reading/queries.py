@@ -13,9 +13,9 @@ from msgspec import Struct
 from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.filters import CallFilters, CallMatch, SwitchFilters, SwitchMatch
 from cdr_service.domain.legs import Leg
-from cdr_service.domain.licensing import policies_of
 from cdr_service.domain.options import Options
 from cdr_service.domain.pages import Cursor, Listing, Page, Place
+from cdr_service.domain.policies import policies_of
 from cdr_service.domain.showing import (
     Scope,
     call_summary,

@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from cdr_service.domain.filters import CallFilters, HistoryFilters, PeakFilters, SwitchFilters
 from cdr_service.domain.history_views import HistoryView, PeakView
 from cdr_service.domain.pages import Page
-from cdr_service.domain.policies import PolicyView
+from cdr_service.domain.policy_views import PolicyView
 from cdr_service.domain.views import CallSummary, CallView, LegView, MeetingView, SwitchView, UsageView
 from cdr_service.errors import StoreUnavailable
 from cdr_service.reading import policies as of_policies

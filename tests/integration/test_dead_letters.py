@@ -11,8 +11,9 @@ import pytest
 from msgspec.structs import replace
 
 from cdr_service.domain.commit import Document, read
-from cdr_service.domain.licensing import POLICIES, Charge, Situation
+from cdr_service.domain.licensing import Charge, Situation
 from cdr_service.domain.options import Options
+from cdr_service.domain.policies import POLICIES
 from cdr_service.domain.records import RejectedRecord
 from cdr_service.repair.letters import Retried, try_again
 from cdr_service.repair.watching import Watch

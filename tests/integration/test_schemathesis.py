@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from cdr_service.domain.licensing import POLICIES
+from cdr_service.domain.policies import POLICIES
 from cdr_service.web.api import ENDPOINTS, api_description
 from cdr_service.web.endpoints import EVENT_STREAM
 from tests.integration.command import ROOT, SAMPLES, Service, running, samples

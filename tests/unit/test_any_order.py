@@ -16,8 +16,8 @@ from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.documents import parse
 from cdr_service.domain.events import Event
 from cdr_service.domain.legs import Leg
-from cdr_service.domain.licensing import policies_of
 from cdr_service.domain.options import Options
+from cdr_service.domain.policies import policies_of
 from cdr_service.domain.records import CallEnd, CallLegEnd, CallLegStart, CallLegUpdate, CallStart, OrderKey
 from cdr_service.domain.showing import standing_of
 from cdr_service.simulator.expected import Presence

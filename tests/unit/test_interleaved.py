@@ -20,8 +20,8 @@ from cdr_service.domain.directory import Directory
 from cdr_service.domain.events import Event
 from cdr_service.domain.identity import NOBODY
 from cdr_service.domain.legs import Leg
-from cdr_service.domain.licensing import policies_of
 from cdr_service.domain.options import Options
+from cdr_service.domain.policies import policies_of
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.upkeep import close_stale, forget_call, forget_loose, forget_session, is_loose
 from cdr_service.domain.workspace import OPEN_IN

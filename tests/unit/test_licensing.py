@@ -7,8 +7,9 @@ import pytest
 
 from cdr_service.domain.calls import Meeting
 from cdr_service.domain.identity import Identity
-from cdr_service.domain.licensing import PERSONAL, POLICIES, SHARED, Member, Situation
+from cdr_service.domain.licensing import PERSONAL, SHARED, Member, Situation
 from cdr_service.domain.options import Options
+from cdr_service.domain.policies import POLICIES
 from cdr_service.domain.records import CallEnd, CallLegEnd, CallLegStart, CallStart, OrderKey, RecordingStart
 from cdr_service.domain.showing import standing_of
 from cdr_service.domain.spaces import AD_HOC, SCHEDULED, Circumstances, SpaceFacts

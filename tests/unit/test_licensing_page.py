@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cdr_service.domain.licensing import POLICIES, Policy
+from cdr_service.domain.licensing import Policy
 from cdr_service.domain.options import Options
+from cdr_service.domain.policies import POLICIES
 from cdr_service.settings import LicensingSettings
 from tests.unit.truth import GUIDES, OPEN, TABLE
 

@@ -11,8 +11,8 @@ from cdr_service.domain.calls import Meeting, Recording, meeting_occurrences
 from cdr_service.domain.directory import Directory
 from cdr_service.domain.fold import Fold, Setting
 from cdr_service.domain.legs import Leg
-from cdr_service.domain.licensing import policies_of
 from cdr_service.domain.options import Options
+from cdr_service.domain.policies import policies_of
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.slots import Claim
 from cdr_service.domain.steps import Step

@@ -9,8 +9,9 @@ import pytest
 from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.legs import Leg
-from cdr_service.domain.licensing import POLICIES, License
-from cdr_service.domain.policies import policy_view
+from cdr_service.domain.licensing import License
+from cdr_service.domain.policies import POLICIES
+from cdr_service.domain.policy_views import policy_view
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.showing import (
     Known,
