@@ -5,7 +5,7 @@ changed is then in the workspace, and what happened in `events`. Nothing here de
 and calls keep what each record said, and `settle` folds the timelines of the meetings that were touched.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -34,9 +34,6 @@ from cdr_service.domain.records import (
 )
 from cdr_service.domain.spaces import Circumstances
 from cdr_service.domain.timeline import Kind, Occurrence
-
-STALE: Final = "~"
-"""Stands for the session in the estimated end of a call from which nothing was heard; sorts after every session."""
 
 
 class Source(NamedTuple):
@@ -96,7 +93,11 @@ class Bookkeeper(Learner):
         self._settling.fold_whole(meeting)
 
     def estimate_end(self, call: Call, at: OrderKey | None) -> None:
-        """End a call that gets no callEnd any more, or take that back (None). A callEnd that came stands."""
+        """End a call that gets no callEnd any more, or take that back (None). A callEnd that came stands.
+
+        Calls that end at one moment do so one after the other: what becomes free by them has to come in an order.
+        """
+        at = at and call.place_of_estimate(at)
         if call.ended is not None or call.end_estimated == at:
             return
         now = replace(call, end_estimated=at)
@@ -141,7 +142,7 @@ class Bookkeeper(Learner):
 
     def _revived(self, call: Call | None, at: OrderKey) -> Call | None:
         """Go on with a call that was closed because nothing was heard of it."""
-        if call is None or call.end_estimated is None or call.end_estimated.session != STALE:
+        if call is None or not call.is_stale:
             return call
         self.reopen(call, at)
         return self._known_call(call.id)

@@ -18,6 +18,9 @@ from cdr_service.domain.spaces import Circumstances, Learned
 from cdr_service.domain.stays import Stay, arrivals, stays, video_at
 from cdr_service.domain.timeline import Kind, Occurrence, Timeline
 
+STALE: Final = "~"
+"""Stands for the session in the estimated end of a call from which nothing was heard; sorts after every session."""
+
 
 class Reported(Struct, frozen=True, array_like=True):
     """What callEnd says of its own call. Legs are counted per bridge, and may include recorders and links."""
@@ -64,6 +67,16 @@ class Call(Struct, frozen=True, array_like=True):
     def end(self) -> OrderKey | None:
         """When it ended, as reported or else as estimated."""
         return self.ended or self.end_estimated
+
+    def place_of_estimate(self, at: OrderKey) -> OrderKey:
+        """Return the place of an estimated end at that moment, which no other call has."""
+        return at._replace(session=f"{at.session} {self.id}")
+
+    @property
+    def is_stale(self) -> bool:
+        """Was it closed because nothing was heard of it for too long?"""
+        at = self.end_estimated
+        return at is not None and at == self.place_of_estimate(at._replace(session=STALE))
 
     @property
     def began(self) -> int:

@@ -2,7 +2,7 @@
 
 A CDR names no user. It names addresses, and a `Directory` says whose they are. The evidence, best first:
 
-1. `jid`: a leg of a signed-in app. Its remoteParty is the user's JID.
+1. `jid`: a leg of a signed-in app. Its remoteParty is the user's JID, also of a user whom the directory does not have.
 2. `cdr_tag`: a cdrTag that one user alone has. Administrators also use the field for cost centers, so a tag that
    several users share says nothing.
 3. `sip_address`, or `alias` for an alias that is a whole URI: a SIP leg whose far end is that address. This is how
@@ -124,21 +124,19 @@ class Directory:
         direction: str | None,  # noqa: ARG002 - the far end is the same evidence whether it called or was called
     ) -> Identity:
         """Return who is behind a call leg, from what its records say. Never raises; costs a few look-ups."""
-        if guest:
+        app = leg_type is not None and leg_type.casefold() == "acano"
+        jid = normalize_address(remote_party or "") if app else None
+        if guest or (jid is not None and jid not in self.users and _GUEST_ID.match(jid)):
             return GUEST if self.from_server else NOBODY
-        from_app = leg_type is not None and leg_type.casefold() == "acano"
-        if from_app:
-            jid = normalize_address(remote_party or "")
-            if jid is not None and jid in self.users:
-                return self._found(jid, "jid")
-            if jid is not None and _GUEST_ID.match(jid):
-                return GUEST if self.from_server else NOBODY
+        if jid is not None and jid in self.users:
+            return self._found(jid, "jid")
         tagged = self._tags.get(fold_case(cdr_tag)) if cdr_tag else None
         if tagged is not None:
             return self._found(tagged, "cdr_tag")
-        if from_app or not self._match_sip:
-            return NOBODY
-        return self._by_address(remote_party, remote_address)
+        if app:
+            # A signed-in app names its user, whom the directory need not have.
+            return Identity(jid, "jid") if jid is not None and "@" in jid else NOBODY
+        return self._by_address(remote_party, remote_address) if self._match_sip else NOBODY
 
     def holds_license(self, user: str | None) -> bool:
         """Whether the user with this address, however spelled, holds PMP+."""

@@ -160,7 +160,8 @@ class Fold:
         if occurrence.kind in (Kind.IDENTIFIED, Kind.LEARNED):
             return self._rules_changed(policy) or not (self._payable and self._still_holds(holder))
         if occurrence.kind is Kind.JOINED:
-            if not self._options.join_overrides_owner or paying.rule == "member-joined" or identity.user is None:
+            overrides = self._options.join_overrides_owner and paying.rule != "member-joined"
+            if not overrides or identity.user in (None, holder):
                 return False
             claim = Claim(identity.user, occurrence.at)
             return self._pays_as_member(policy, identity) and self._granted(policy, standing, claim) == claim.wanted

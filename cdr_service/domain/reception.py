@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from cdr_service.domain.bookkeeping import STALE, Bookkeeper, Source
+from cdr_service.domain.bookkeeping import Bookkeeper, Source
 from cdr_service.domain.calls import Call
 from cdr_service.domain.events import Event
 from cdr_service.domain.recent import RECENT, Recent, digest_of
@@ -220,7 +220,7 @@ def bring_in_line(keeper: Bookkeeper, workspace: Workspace, session: str, calls_
 def _bring_in_line(keeper: Bookkeeper, call: Call, session: Session) -> None:
     if session.replaced is not None:
         keeper.estimate_end(call, session.replaced)
-    elif call.end_estimated is not None and call.end_estimated.session != STALE:
+    elif call.end_estimated is not None and not call.is_stale:
         keeper.reopen(call, OrderKey(session.last, session.id, 0))
 
 

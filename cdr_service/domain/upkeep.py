@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from cdr_service.domain.bookkeeping import STALE, Bookkeeper
-from cdr_service.domain.calls import Meeting, Recording
+from cdr_service.domain.bookkeeping import Bookkeeper
+from cdr_service.domain.calls import STALE, Meeting, Recording
 from cdr_service.domain.events import Event
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.records import OrderKey

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import asdict, replace
 
-from cdr_service.domain.bookkeeping import STALE
 from cdr_service.domain.calls import Call
 from cdr_service.domain.directory import Directory
 from cdr_service.domain.events import Event
@@ -269,9 +268,9 @@ class Deployment(RuleBasedStateMachine):
             if session is None or session.ending is not None or call.ended is not None:
                 continue
             if session.replaced is not None:
-                assert call.end_estimated == session.replaced
+                assert call.end_estimated == call.place_of_estimate(session.replaced)
             elif call.end_estimated is not None:
-                assert call.end_estimated.session == STALE
+                assert call.is_stale
 
     # The end
 
@@ -300,7 +299,7 @@ class Deployment(RuleBasedStateMachine):
         for one in self.sent:
             ordered.take(Parcel(one.source, [one.record]))
         for call in self.books.calls.values():
-            if call.end_estimated is not None and call.end_estimated.session == STALE:
+            if call.is_stale:
                 self.close(ordered, call.id)
         found, expected = facts(self.books), facts(ordered)
         if self.directory_changed or self.gone.calls or self.gone.loose:

@@ -81,7 +81,7 @@ class TestUsersOfTheServer:
         assert leg(SERVER, ALICE) == Identity(ALICE, "jid", True, True)
         assert leg(SERVER, guest=True) == leg(SERVER, "guest12@example.com") == GUEST
         assert leg(SERVER, f"sip:{ALICE}", leg_type="sip") == Identity(ALICE, "sip_address", True)
-        assert leg(SERVER, "dave@example.com") == NOBODY
+        assert leg(SERVER, "dave@example.com") == Identity("dave@example.com", "jid")
 
     def test_a_tag_is_no_address(self) -> None:
         """A cdrTag names its user in the cdrTag of a leg; a phone with that number is not theirs for it."""
