@@ -103,21 +103,27 @@ class TestDirectory:
             assert len(service.events("directory.changed")) == 2
 
     def test_away_and_back(self, tmp_path: Path, server: MeetingServer) -> None:
-        """While the API is away the last good copy serves, after a restart too; that is said once, and its end too."""
+        """While the API is away the last good copy serves, after a restart and with a changed holders file too.
+
+        That it is away is said once, and that it is back as well.
+        """
         settings = {**server.settings, "CDR_DIRECTORY_INTERVAL_SECONDS": "1"}
         with running(tmp_path, "serve", settings=settings) as service:
             service.wait_for("directory.changed")
         server.go_away()
-        with running(tmp_path, "serve", settings=settings) as service:
-            begin(server, service)
+        file = tmp_path / "holders.csv"
+        file.write_text(f"user,license,aliases,spaces\n{BOB},PMP+,,\n")
+        with running(tmp_path, "serve", settings={**settings, "CDR_HOLDERS": str(file)}) as service:
+            begin(server, service, party="sip:desk@elsewhere.example", type="sip")
             assert license_of(service) == ("PMP+", ALICE)
+            assert service.wait_for("directory.changed")["assigned"] == 3
             assert service.wait_for("directory.unreadable")["source"] == "api"
             server.come_back()
             server.directory.spaces[SPACE].owner = None
             service.wait_for("directory.readable")
             eventually(lambda: call(service)["owner"] is None, "the owner is gone")
             assert len(service.events("directory.unreadable")) == 1
-            assert len(service.events("directory.changed")) == 1
+            assert len(service.events("directory.changed")) == 2
 
     def test_never_there(self, tmp_path: Path, server: MeetingServer) -> None:
         """Where the API was never reached, the holders file alone decides."""

@@ -193,6 +193,16 @@ class TestSweep:
             await sweep.once()
         assert twin.told() == [("video", "b"), ("video", "a"), ("video", "b")]
 
+    async def test_several_who_use_video(self) -> None:
+        """One of them suffices."""
+        twin = EnquiriesTwin(a_call(), a_meeting("c", SHARED), known("a"), known("b"))
+        twin.using = {"a", "b"}
+        sweep = self.sweep(twin)
+        await sweep.once()
+        twin.told()
+        await sweep.once()
+        assert twin.told() == [("video", "a")]
+
     async def test_strangers(self) -> None:
         """Somebody of whom nothing could be read is not asked for again so soon."""
         twin = EnquiriesTwin(a_call(), a_meeting("c", SHARED), a_leg())
