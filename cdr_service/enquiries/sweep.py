@@ -1,7 +1,8 @@
 """Goes through all live calls now and then, where this process has the lease, and asks what may change a license.
 
 That is who a participant of an SMP+ meeting is, and whether such a meeting uses video, which CDRs do not tell before a
-leg has ended. So many requests at most each time, those first that were made longest ago.
+leg has ended; and its space, where that could not be asked for when the call began. So many requests at most each time,
+those first that were made longest ago.
 """
 
 import asyncio
@@ -22,8 +23,8 @@ SECONDS: Final = 10.0
 """Between two sweeps."""
 REQUESTS: Final = 20
 """The budget of a sweep: two requests a second at most."""
-USER_AGAIN_SECONDS: Final = 300.0
-"""Who could not be read is asked for again after so long."""
+AGAIN_SECONDS: Final = 300.0
+"""A participant or a space that could not be read is asked for again after so long."""
 CHUNK: Final = 200
 """Calls looked at between two turns of the event loop."""
 
@@ -33,8 +34,10 @@ class _Wanted(NamedTuple):
 
     asked: float
     what: str
-    leg: Leg
-    bridge: str | None
+    about: str
+    """Id of a leg or a call."""
+    leg: Leg | None = None
+    bridge: str | None = None
 
 
 class Sweep:
@@ -76,23 +79,25 @@ class Sweep:
         ids = await self._live_calls()
         for at in range(0, len(ids), CHUNK):
             wanted += await self._wanted(ids[at : at + CHUNK])
-        present = {(one.what, one.leg.id) for one in wanted}
+        present = {(one.what, one.about) for one in wanted}
         self._asked = {key: when for key, when in self._asked.items() if key in present}
-        self._using &= {leg for _, leg in present}
+        self._using &= {about for _, about in present}
         clock = asyncio.get_running_loop().time
-        due = [one for one in wanted if one.what == "video" or clock() - one.asked > USER_AGAIN_SECONDS]
+        due = [one for one in wanted if one.what == "video" or clock() - one.asked > AGAIN_SECONDS]
         for one in sorted(due, key=lambda one: one.asked)[: self._requests]:
-            self._asked[one.what, one.leg.id] = clock()
+            self._asked[one.what, one.about] = clock()
             with suppress(CmsError):  # other nodes may answer
                 await self._ask(one)
 
     async def _ask(self, one: _Wanted) -> None:
-        if one.what == "user":
-            await self._enquiries.user(one.leg.id)
+        if one.what == "space":
+            await self._enquiries.space(one.about)
+        elif one.leg is None or one.what == "user":
+            await self._enquiries.user(one.about)
         elif await self._enquiries.video(one.leg, one.bridge):
-            self._using.add(one.leg.id)
+            self._using.add(one.about)
         else:
-            self._using.discard(one.leg.id)
+            self._using.discard(one.about)
 
     async def _wanted(self, ids: list[str]) -> list[_Wanted]:
         """Return what could be asked about some calls."""
@@ -113,12 +118,16 @@ class Sweep:
         ]
 
     def _about(self, call: Call, meeting: Meeting, legs: Iterable[Leg]) -> Iterator[_Wanted]:
+        if call.cospace and not meeting.known_now.space.known:
+            yield self._want("space", call.id)
         here = [leg for leg in legs if is_in(leg) and leg.calls[-1] == call.id]
         for leg in filter(is_unknown, here):
-            yield self._want("user", leg, call)
+            yield self._want("user", leg.id, leg, call)
         if weighs_by_video(meeting, recording_lifts=self._recording_lifts):
             for leg in whose_video(here, self._using):
-                yield self._want("video", leg, call)
+                yield self._want("video", leg.id, leg, call)
 
-    def _want(self, what: str, leg: Leg, call: Call) -> _Wanted:
-        return _Wanted(self._asked.get((what, leg.id), float("-inf")), what, leg, call.call_bridge)
+    def _want(self, what: str, about: str, leg: Leg | None = None, call: Call | None = None) -> _Wanted:
+        return _Wanted(
+            self._asked.get((what, about), float("-inf")), what, about, leg, call.call_bridge if call else None
+        )

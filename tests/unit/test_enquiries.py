@@ -16,6 +16,7 @@ from cdr_service.domain.legs import Leg, Observation, Seen
 from cdr_service.domain.licensing import License
 from cdr_service.domain.options import Options
 from cdr_service.domain.records import OrderKey
+from cdr_service.domain.spaces import Circumstances, Learned, SpaceFacts
 from cdr_service.domain.timeline import CallCount, Standing, Timeline
 from cdr_service.domain.upkeep import close_silent
 from cdr_service.domain.workspace import HEARD, LEGS_OF, Key, Workspace
@@ -34,11 +35,17 @@ def a_call(id_: str = "c", **facts: Any) -> Call:
     return Call(id_, "session", AT, **{"started": AT, "cospace": "space", "correlator": f"m-{id_}", **facts})
 
 
-def a_meeting(call: str = "c", *licenses: License, call_type: str = "coSpace", recorded: bool = False) -> Meeting:
+def a_meeting(
+    call: str = "c", *licenses: License, call_type: str = "coSpace", recorded: bool = False, space_known: bool = True
+) -> Meeting:
     """Make a meeting of one call, with a license under each policy."""
     standings = {str(number): Standing(license=one) for number, one in enumerate(licenses)}
     counts = {call: CallCount(recordings=int(recorded))}
-    return Meeting(f"m-{call}", (call,), call_type=call_type, timeline=Timeline(standings=standings, calls=counts))
+    known = Circumstances(SpaceFacts(known=space_known))
+    learned = (Learned(AT, known),)
+    return Meeting(
+        f"m-{call}", (call,), call_type=call_type, learned=learned, timeline=Timeline(standings=standings, calls=counts)
+    )
 
 
 def a_leg(id_: str = "l", call: str = "c", seen: Seen = Seen.CONNECTED, **facts: Any) -> Leg:
@@ -220,6 +227,14 @@ class TestSweep:
         twin = EnquiriesTwin(a_call("c"), a_meeting("c", SHARED), a_call("d"), a_meeting("d", PERSONAL), moved)
         await self.sweep(twin).once()
         assert twin.told() == []
+
+    async def test_a_space_that_is_not_known(self) -> None:
+        """It is asked for once more, in case the API was away when the call began, and then not so soon again."""
+        twin = EnquiriesTwin(a_call(), a_meeting("c", SHARED, space_known=False))
+        sweep = self.sweep(twin)
+        for _ in range(2):
+            await sweep.once()
+        assert twin.told() == [("space", "c")]
 
     async def test_the_budget(self) -> None:
         """So many requests a sweep, and everybody gets their turn."""
