@@ -144,6 +144,31 @@ class TestDirectory:
             assert len(server.asked("")) == 1
 
 
+class TestTrouble:
+    """An API that has its bad days holds up nothing."""
+
+    def test_one_that_never_answers(self, tmp_path: Path, server: MeetingServer) -> None:
+        """The service starts, takes documents in, and ends when it is told to."""
+        server.servers[0].faults.slow = 3600.0
+        with running(tmp_path, "serve", settings=server.settings) as service:
+            begin(server, service)
+            assert license_of(service) == ("SMP+", None)
+            assert service.end() == 0
+
+    def test_one_that_is_odd(self, tmp_path: Path, server: MeetingServer) -> None:
+        """Busy now and then, elements missing, bare ids, unknown ids as 400: what can be read is, and nothing fails."""
+        faults = server.servers[0].faults
+        faults.busy, faults.missing, faults.bare_lists, faults.gone_as_400 = 0.2, 0.3, True, True
+        settings = {**server.settings, "CDR_DIRECTORY_INTERVAL_SECONDS": "0.2", "CDR_STALE_CALL_HOURS": "0.0003"}
+        with running(tmp_path, "serve", settings=settings) as service:
+            begin(server, service, party="sip:desk@elsewhere.example", type="sip")
+            asked = len(server.asked("/userProfiles?"))
+            eventually(lambda: len(server.asked("/userProfiles?")) > asked + 2, "it is read again and again")
+            eventually(lambda: server.asked(f"/calls/{CALL}"), "the silent call is asked for")
+            assert not service.events("upkeep.failed")
+            assert call(service)["id"] == CALL
+
+
 class TestOneReads:
     """Of several processes one reads, and another goes on when that is gone."""
 
