@@ -127,9 +127,11 @@ def _about_owner(meeting: Meeting, calls: list[Call], directory: Directory) -> I
 
 def _unlicensed(role: str, owner: str, directory: Directory) -> str:
     if owner in directory.users:
+        doubt = directory.users[owner].doubt
+        sure = f", though that is not certain ({doubt})" if doubt else ""
         return (
-            f"The {role} {owner} is a known user without PMP+: if one was bought, see that the user's import, and no "
-            f"other that matches, has a user profile with hasLicense, or that the holders file says so."
+            f"The {role} {owner} is a known user without PMP+{sure}: if one was bought, see that the user's import, "
+            f"and no other that matches, has a user profile with hasLicense, or that the holders file says so."
         )
     return f"The {role} {owner} is no known user, so holds no PMP+: import that user, or name the right one."
 

@@ -60,6 +60,15 @@ def test_an_owner_whose_profile_has_no_license() -> None:
     assert "hasLicense" in told
 
 
+def test_an_owner_of_whom_it_is_not_certain() -> None:
+    """Where the Meeting Server leaves open whether the owner holds PMP+, the reason is said."""
+    doubtful = Directory(
+        [User(BOB, holds_license=False, id="id-bob", doubt="a profile does not say", spaces=("bobs",))]
+    )
+    (told,) = hints([space("bobs"), join("bob", "x")], directory=doubtful)
+    assert "without PMP+, though that is not certain (a profile does not say): if one" in told
+
+
 @pytest.mark.parametrize("policy", ["join", "owner"])
 def test_an_owner_whose_license_has_no_free_place(policy: str) -> None:
     """The owner holds PMP+, which pays two other meetings."""
