@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
+
+import structlog
 
 from cdr_service.cms.client import CmsClient
 from cdr_service.cms.directory import DirectoryReader
@@ -170,7 +172,11 @@ class Listening:
     def committed(self, deployment: str, commit: Commit, received: Sequence[Received]) -> None:
         """Hear of a commit that is in the store."""
         self._observer.committed(deployment, commit, received)
-        self._informant.look_at(commit)
+        try:
+            self._informant.look_at(commit)
+        except Exception:  # noqa: BLE001 - what is only worth asking must not keep anything from being acknowledged
+            with suppress(OSError):
+                structlog.get_logger().exception("upkeep.failed", deployment=deployment)
 
     def unavailable(self, deployment: str, problem: StoreUnavailable) -> None:
         """Pass it on."""

@@ -21,9 +21,12 @@ from cdr_service.domain.timeline import CallCount, Standing, Timeline
 from cdr_service.domain.upkeep import close_silent
 from cdr_service.domain.workspace import HEARD, LEGS_OF, Key, Workspace
 from cdr_service.enquiries import questions
+from cdr_service.enquiries.informant import HoldersOnly, Listening
 from cdr_service.enquiries.matters import begun, strangers, weighs_by_video
 from cdr_service.enquiries.questions import Questions
 from cdr_service.enquiries.sweep import Sweep
+from cdr_service.holders import HoldersFile
+from cdr_service.settings import DeploymentSettings
 
 AT = OrderKey(1_000, "session", 1)
 SHARED = License("SMP+", None, 6, "shared", AT, "nobody holds PMP+")
@@ -299,6 +302,34 @@ class TestQuestions:
         assert len(await self.asked(asking, twin)) == 3
         assert [asking.lives(call) for call in ("here", "gone", "away")] == [True, False, None]
         assert asking.lives("here") is None
+
+
+class ObserverTwin:
+    """Remembers what it heard."""
+
+    def __init__(self) -> None:
+        self.heard: list[Commit] = []
+
+    def committed(self, _deployment: str, commit: Commit, _received: Sequence[Any]) -> None:
+        """Hear of a commit."""
+        self.heard.append(commit)
+
+
+class TestListening:
+    """Who lets the informant look at commits."""
+
+    def test_a_fault_of_ours(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """What is worth asking is looked for after the commit was told, and a fault in that is only logged."""
+
+        class Broken(HoldersOnly):
+            def look_at(self, commit: Commit) -> None:
+                raise LookupError(commit.received)
+
+        observer, commit = ObserverTwin(), committed([])
+        listening = Listening(observer, Broken(HoldersFile(DeploymentSettings(), "CDR_HOLDERS")))  # type: ignore[arg-type]
+        listening.committed("default", commit, [])
+        assert observer.heard == [commit]
+        assert "upkeep.failed" in capsys.readouterr().out
 
 
 class TestNoUser:
