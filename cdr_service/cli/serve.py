@@ -38,8 +38,8 @@ DEMO_DEFAULTS: Final = {
     "CDR_LIMIT_SHARED": "20",
     "CDR_DIRECTORY_INTERVAL_SECONDS": "20",
 }
-DEMO_OWNERS: Final = (HOLDERS[0], None, USERS[0], None)
-"""Who owns the spaces of the demo, in turn: a holder, nobody, a user without a license, nobody."""
+DEMO_OWNERS: Final = (HOLDERS[0], None, USERS[0], None, HOLDERS[1], None)
+"""Who owns the spaces of the demo, in turn: some holders, a user without a license, and between them nobody."""
 DEMO_SECONDS_TO_SAY_AGAIN: Final = 20.0
 """How often the demo says on a terminal where to look."""
 
@@ -192,6 +192,7 @@ async def _demo(environ: Mapping[str, str], seed: int) -> None:
                 f"  live calls:  {curl(settings, f'{service.api_url}/v1/calls')}\n"
                 f"  switches:    {curl(settings, f'{service.api_url}/v1/switches')}\n"
                 f"  as tables:   {command} calls --url {service.api_url}\n"
+                f"  its own API: curl -u {USERNAME}:{PASSWORD} {api.url}/api/v1/coSpaces\n"
                 f"  to end it:   Ctrl-C\n",
                 err=True,
             )

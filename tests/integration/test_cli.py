@@ -74,6 +74,7 @@ class TestDemo:
             eventually(lambda: self.licenses(demo) >= {"SMP+", "PMP+"}, "meetings on both licenses are live")
             assert len(demo.get("/v1/calls")["items"]) > 1
             assert f"curl {demo.api_url}/v1/calls\n" in demo.errors
+            eventually(lambda: self.shows_the_api(demo), "owners are shown, and licenses are confirmed")
             (told, *_) = demo.get(f"/v1/switches?meeting={line['meeting']}&kind=type")["items"]
             assert (told["at"], told["leg"], told["user"]) == (line["record_time"], line["leg"], line["user"])
             processes = demo.descendants()
@@ -109,6 +110,12 @@ class TestDemo:
             2,
             "cdr-service: CDR_POLICI is not a setting; did you mean CDR_POLICY?\n",
         )
+
+    def shows_the_api(self, demo: Service) -> bool:
+        """Tell whether a live call shows what only the Meeting Server's API tells."""
+        calls = demo.get("/v1/calls")["items"]
+        confirmed = (call["license"] and call["license"]["status"] == "confirmed" for call in calls)
+        return any(call["owner"] for call in calls) and any(confirmed)
 
     def licenses(self, demo: Service) -> set[str]:
         """Return the licenses of the live calls."""
