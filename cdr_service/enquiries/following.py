@@ -66,10 +66,13 @@ class Following:
             self._leads.set()
             self._wake.set()
         elif not leading:
-            # Another process reads now; what this one knows is old by the time that it is asked again.
             self._leads.clear()
-            self._tried.clear()
-            self._server = None
+            self._forget()
+
+    def _forget(self) -> None:
+        """Forget what was read: another process reads now, and this is old by the time that it is asked for again."""
+        self._tried.clear()
+        self._server = None
 
     async def tried(self, seconds: float) -> bool:
         """Wait until there is a copy or the API is found to be away, or so long, where this process has the lease."""
@@ -111,6 +114,8 @@ class Following:
                 self._tried.set()
                 with suppress(OSError):
                     self._log.exception("upkeep.failed")
+            if not self._leads.is_set():
+                self._forget()
             with suppress(TimeoutError):
                 pause = self._interval if done else min(self._interval, AGAIN_SECONDS)
                 await asyncio.wait_for(self._wake.wait(), pause)
