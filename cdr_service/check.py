@@ -15,7 +15,8 @@ from cdr_service.repair.beside import store_url
 from cdr_service.settings import DeploymentSettings, Settings, SettingsError
 from cdr_service.settings.models import setting_name
 from cdr_service.store.connection import connect
-from cdr_service.store.upkeep import Upkeep
+from cdr_service.store.keys import Keys
+from cdr_service.store.layout import read_layout
 from cdr_service.web.tls import TlsError, TlsFiles
 
 
@@ -115,7 +116,7 @@ async def _of_store(settings: Settings) -> AsyncIterator[Finding]:
                 for sentence in await connection.safety():
                     yield Finding(False, sentence)
                 for name in settings.deployments:
-                    await Upkeep(connection, name, "check").read_layout()
+                    await read_layout(connection, Keys(name))
             finally:
                 await connection.close()
     except (EmbeddedServerError, StoreUnavailable, StoreLayoutError) as problem:

@@ -8,7 +8,7 @@ import asyncio
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -36,6 +36,8 @@ from cdr_service.store.collection import RedisCollection
 from cdr_service.store.connection import Connection, connect
 from cdr_service.store.embedded import embedded_server
 from cdr_service.store.history import RedisHistory
+from cdr_service.store.keys import Keys
+from cdr_service.store.layout import read_layout
 from cdr_service.store.reads import RedisReads
 from cdr_service.store.redis_store import RedisStore, Written
 from cdr_service.store.upkeep import Upkeep
@@ -77,8 +79,9 @@ def options_of(settings: DeploymentSettings) -> Options:
 class StoreHealth:
     """Whether the store answers, and what is unsafe about it."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, deployments: Iterable[str]) -> None:
         self._connection = connection
+        self._keys = [Keys(deployment) for deployment in deployments]
         self._unsafe: tuple[str, ...] = ()
         self._asked = 0.0
         self._log = structlog.get_logger().bind()
@@ -89,6 +92,8 @@ class StoreHealth:
         try:
             async with asyncio.timeout(READY_SECONDS):
                 await self._connection.ping()
+                for keys in self._keys:
+                    await read_layout(self._connection, keys)
                 if time.monotonic() - self._asked > SAFETY_SECONDS or not self._asked:
                     await self._look()
         except (StoreUnavailable, TimeoutError):
@@ -138,7 +143,7 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
         reporter = Reporter(metrics)
         process = secrets.token_hex(8)
         store = RedisStore(connection, {name: written(d) for name, d in settings.deployments.items()}, process)
-        health = StoreHealth(connection)
+        health = StoreHealth(connection, settings.deployments)
         reads = RedisCollection(connection)
         intakes: dict[str, Intake] = {}
         queried: list[Queried] = []
@@ -178,11 +183,11 @@ async def _cared_for(
         await caretaker.round()
         if await informant.first():
             await caretaker.round()
+    except StoreLayoutError:
+        raise
     except StoreUnavailable as problem:
         # Nothing is lost by it: the bridges keep their records until the store answers.
         reporter.unavailable(deployment, problem)
-    except StoreLayoutError:
-        raise
     except Exception:  # noqa: BLE001 - as in later rounds: upkeep that fails must not keep the intake closed
         structlog.get_logger().exception("upkeep.failed", deployment=deployment)
     task = asyncio.create_task(caretaker.run())

@@ -38,5 +38,5 @@ class BadRequest(Exception):  # noqa: N818  the name that HTTP gives it
         self.sentence = sentence
 
 
-class StoreLayoutError(Exception):
-    """The store was written by a release whose layout this one does not know."""
+class StoreLayoutError(StoreUnavailable):
+    """The store was written by a release whose layout this one does not know. It is left as it is."""

@@ -20,7 +20,7 @@ from cdr_service.domain.events import Event
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.upkeep import close_silent, conclude_losses, forget_call, forget_loose, forget_session
 from cdr_service.domain.workspace import DIRECTORY, Workspace
-from cdr_service.errors import Draining, StoreLayoutError, StoreUnavailable
+from cdr_service.errors import Draining, StoreUnavailable
 from cdr_service.parting import Task
 from cdr_service.reporting import Reporter
 from cdr_service.service import Intake
@@ -97,7 +97,6 @@ class Caretaker:
         self._log = structlog.get_logger().bind(deployment=intake.deployment.name)
         self._looked_up: tuple[str, str, tuple[int, ...] | None] | None = None
         """By what all live calls were looked up: the directory as stored, its version, the release."""
-        self._layout_known = False
         self._compared = 0.0
         self._differing: tuple[str, str] | None = None
         self._told_differing: tuple[str, str] | None = None
@@ -112,10 +111,7 @@ class Caretaker:
                 await self.round()
                 self._reporter.available(self._intake.deployment.name)
             except StoreUnavailable as problem:
-                self._layout_known = False  # the store that comes back may be another one
                 self._reporter.unavailable(self._intake.deployment.name, problem)
-            except StoreLayoutError as problem:
-                self._reporter.unavailable(self._intake.deployment.name, StoreUnavailable(str(problem)))
             except Draining:
                 return
             except Exception:  # noqa: BLE001 - tomorrow's upkeep must not fall with today's
@@ -124,11 +120,9 @@ class Caretaker:
             await asyncio.sleep(ROUND_SECONDS)
 
     async def round(self) -> None:
-        """Do what is due now. Raises StoreLayoutError where a newer release wrote the store."""
+        """Do what is due now, in a store that has our layout: another release may have brought it up meanwhile."""
+        await self._upkeep.check_layout()
         directory = await self._informant.directory()
-        if not self._layout_known:
-            await self._upkeep.check_layout()
-            self._layout_known = True
         leading = await self._hold()
         self._informant.lead(leading=leading)
         if leading:

@@ -12,9 +12,6 @@ from cdr_service.domain.workspace import HEARD, LEGS_OF, OPEN_IN, Key
 INDEXES: Final = (LEGS_OF, OPEN_IN)
 """Kinds of keys that hold sets of ids rather than things."""
 
-LAYOUT: Final = 1
-"""Version of the layout below. A store with a newer one is refused, an older one is migrated."""
-
 
 class Keys:
     """The names of one deployment's keys."""
@@ -23,7 +20,7 @@ class Keys:
         self.deployment = deployment
         self.prefix = f"cdr:{{{deployment}}}:"
         self.layout = self.prefix + "layout"
-        """String: `LAYOUT`. For good."""
+        """String: the version of the layout, or `1>2` while it is brought from one to the next. For good."""
         self.live = self.prefix + "live"
         """Sorted set of the ids of live calls by start (milliseconds)."""
         self.ended = self.prefix + "ended"

@@ -7,15 +7,18 @@ from typing import Any, Final, NamedTuple
 
 from cdr_service.domain.commit import Commit, Snapshot
 from cdr_service.domain.workspace import HEARD, Key
-from cdr_service.errors import StoreConflict, StoreLayoutError, StoreUnavailable
+from cdr_service.errors import StoreConflict, StoreUnavailable
 from cdr_service.store.cache import Cache
 from cdr_service.store.codec import ABSENT, VERSION_BYTES, decode
 from cdr_service.store.connection import Connection, Script
 from cdr_service.store.keys import INDEXES, Keys
-from cdr_service.store.layout import check_layout
+from cdr_service.store.layout import Layouts
 from cdr_service.store.writes import Bounds, checked, commands
 
 COMMIT: Final = Script(files(__package__).joinpath("commit.lua").read_text())
+
+LAYOUT_PLACE: Final = b"1"
+"""Of the layout's key among those of a commit: it is checked first."""
 
 
 class Written(NamedTuple):
@@ -49,8 +52,7 @@ class RedisStore:
         self._told: dict[str, Commit] = {}
         self._generations: dict[str, int] = {}
         self._caches: dict[str, Cache] = {}
-        self._known: set[str] = set()
-        """Deployments whose layout is known to be ours."""
+        self.layouts = Layouts(connection, process)
 
     def _cache(self, deployment: str) -> Cache:
         return self._caches.setdefault(deployment, Cache())
@@ -65,9 +67,8 @@ class RedisStore:
 
     async def load(self, deployment: str, snapshot: Snapshot, keys: Iterable[Key]) -> None:
         """Add things to the snapshot, from what this process remembers or from the store; raise StoreUnavailable."""
+        await self.layouts.settle(deployment)
         cache, names = self._cache(deployment), Keys(deployment)
-        if deployment not in self._known:
-            await self._check_layout(deployment, names)
         missing: list[Key] = []
         for key in keys:
             found = cache.get(key)
@@ -95,18 +96,10 @@ class RedisStore:
                 snapshot.things[key], snapshot.versions[key] = thing = decode(key, answer)
                 cache.put(key, thing)
 
-    async def _check_layout(self, deployment: str, names: Keys) -> None:
-        """Take nothing into a store that a newer release wrote, also where the store was not there at the start."""
-        try:
-            await check_layout(self.connection, names)
-        except StoreLayoutError as error:
-            raise StoreUnavailable(str(error)) from error
-        self._known.add(deployment)
-
     def _forget(self, deployment: str) -> None:
         """Rely on nothing that was known of the store: the one that comes back may be another one."""
         self._caches.pop(deployment, None)
-        self._known.discard(deployment)
+        self.layouts.doubt(deployment)
 
     async def _load_replicated(self, names: Keys, requests: list[tuple[Any, ...]]) -> list[Any]:
         """Load what the replicas have too, where the URL asks for replicas.
@@ -125,6 +118,7 @@ class RedisStore:
         cache, workspace = self._cache(deployment), commit.workspace
         printer = f"{self.process}.{self.generation(deployment)}"
         work = _Work()
+        work.check(names.layout, self.layouts.current)
         things = list(checked(commit))
         for key in things:
             work.check(names.thing(key), commit.snapshot.versions.get(key, ABSENT))
@@ -147,14 +141,20 @@ class RedisStore:
             self._generations[deployment] = self.generation(deployment) + 1
             raise
         if conflicts:
-            cache.forget(things)
-            raise StoreConflict(f"{len(conflicts)} things were changed by another process")
+            raise self._conflict(deployment, conflicts, things)
         if commit.events:
             self._told[deployment] = commit
             self._printed[deployment] = printed
         for key, thing in workspace.changed.items():
             if thing != workspace.before(key):
                 cache.put(key, (thing, version if thing is not None else ABSENT))
+
+    def _conflict(self, deployment: str, conflicts: list[bytes], things: Iterable[Key]) -> StoreConflict:
+        """Forget what may be out of date; return what is to be raised."""
+        self._cache(deployment).forget(things)
+        if LAYOUT_PLACE in conflicts:
+            self.layouts.doubt(deployment)
+        return StoreConflict(f"{len(conflicts)} things were changed by another process")
 
 
 class _Work:

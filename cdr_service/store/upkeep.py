@@ -12,10 +12,9 @@ from cdr_service.store.codec import VERSION_BYTES, decode, encode
 from cdr_service.store.connection import Connection, Script
 from cdr_service.store.history import RedisHistory
 from cdr_service.store.keys import Keys, dropped_from, removed_from
-from cdr_service.store.layout import check_layout, read_layout
+from cdr_service.store.layout import LEASE, Layouts
 from cdr_service.store.writes import DOCUMENT_BYTES
 
-LEASE: Final = Script(files(__package__).joinpath("lease.lua").read_text())
 FORGET: Final = Script(files(__package__).joinpath("forget.lua").read_text())
 CHUNK: Final = 500
 """Entries handled in one step, so that upkeep never stalls the intake."""
@@ -47,15 +46,13 @@ class Upkeep:
         self._keys = Keys(deployment)
         self._process = process
         self._generation = generation
+        self._layouts = Layouts(connection, process)
         self._history = RedisHistory(connection)
 
     async def check_layout(self) -> None:
-        """Raise StoreLayoutError where a newer release wrote the store; note the layout in one that is new."""
-        await check_layout(self._connection, self._keys)
-
-    async def read_layout(self) -> None:
-        """Raise StoreLayoutError where a newer release wrote the store."""
-        await read_layout(self._connection, self._keys)
+        """See to it that the store has our layout: errors as `Layouts.settle`."""
+        self._layouts.doubt(self._keys.deployment)
+        await self._layouts.settle(self._keys.deployment)
 
     async def lease(self, task: str, seconds: int) -> bool:
         """Take or prolong the lease for a task that must run once; False while another process has it."""

@@ -109,8 +109,8 @@ class StoreServer:
         """The address for `connect`."""
         return f"redis://127.0.0.1:{self.port}" if self.port else f"unix://{self.folder}/socket"
 
-    def ask(self, *command: Any) -> Any:
-        """Send one command apart from what is tested; the answer is text."""
+    def ask(self, *command: Any, decode: bool = True) -> Any:
+        """Send one command apart from what is tested; the answer is text, or bytes as they are."""
         at: dict[str, Any] = {"unix_socket_path": f"{self.folder}/socket"}
         if self.port:
             at = {"host": "127.0.0.1", "port": self.port}
@@ -118,7 +118,7 @@ class StoreServer:
             at["password"] = password
         if self.options.get("tls-port"):
             at |= {"ssl": True, "ssl_ca_certs": self.options["tls-ca-cert-file"]}
-        with redis.Redis(**at, protocol=2, decode_responses=True, socket_timeout=2, retry=None) as client:
+        with redis.Redis(**at, protocol=2, decode_responses=decode, socket_timeout=2, retry=None) as client:
             client.response_callbacks.clear()
             return client.execute_command(*command)
 

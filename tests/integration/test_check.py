@@ -8,7 +8,8 @@ from cdr_service.domain.audit import ambiguous
 from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.holders_file import parse_holders
 from cdr_service.simulator.api_model import CoSpace, example_directory
-from cdr_service.store.keys import LAYOUT, Keys
+from cdr_service.store.keys import Keys
+from cdr_service.store.layout import LAYOUT
 from tests.integration.command import run, running
 from tests.integration.meeting_server import meeting_server
 from tests.integration.servers import store_server
