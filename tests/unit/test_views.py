@@ -10,8 +10,6 @@ from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.licensing import License
-from cdr_service.domain.policies import POLICIES
-from cdr_service.domain.policy_views import policy_view
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.showing import (
     Known,
@@ -428,11 +426,3 @@ def test_a_leg_of_which_only_the_end_is_known() -> None:
     assert (leg["call"], leg["joined_at"], leg["started_at"]) == (None, None, "2024-03-12T09:00:00Z")
     assert leg["end_reason"] == "unknownDestination"
     assert plain(leg_view(Leg("nothing"), {}))["started_at"] is None
-
-
-def test_a_policy_is_shown_with_its_rules_in_their_order() -> None:
-    """All that is data of a rule is shown, word for word, and nothing else."""
-    shown = plain(policy_view(POLICIES["owner"]))
-    assert (shown["id"], shown["text"]) == ("owner", POLICIES["owner"].text)
-    names = ("id", "text", "releases", "source", "confidence")
-    assert shown["rules"] == [{name: getattr(rule, name) for name in names} for rule in POLICIES["owner"].rules]
