@@ -25,6 +25,7 @@ from cdr_service.errors import StoreLayoutError, StoreUnavailable
 from cdr_service.holders import HoldersFile
 from cdr_service.metrics import Counting, Metrics, TimedStore
 from cdr_service.reading.collection import Collection
+from cdr_service.reading.explaining import Explaining
 from cdr_service.reading.history import History
 from cdr_service.reading.queries import Queried, Queries
 from cdr_service.reporting import CountedReceiver, Reporter
@@ -161,7 +162,8 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
             await stack.enter_async_context(_cared_for(caretaker, informant, upkeep, reporter, name))
         queries = Queries(queried, reads, now)
         history = History(queried, RedisHistory(connection), reads, now)
-        api = api_app(settings, UseCases(queries, history, Collection(reads, intakes, now), health, metrics))
+        explaining, collection = Explaining(queried, reads, now), Collection(reads, intakes, now)
+        api = api_app(settings, UseCases(queries, history, explaining, collection, health, metrics))
         api_port = await stack.enter_async_context(listen(api, outside.api, tls=_tls(settings, "api")))
         receivers = {name: CountedReceiver(intake, metrics) for name, intake in intakes.items()}
         server = intake_server(receivers, settings.deployments)

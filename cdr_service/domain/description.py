@@ -4,12 +4,11 @@ Every key but `steps` may be left out. A step does one thing: somebody joins or 
 begins or ends, or the call ends.
 """
 
-import re
 from collections.abc import Iterable
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from cdr_service.domain.addresses import normalize_address
 from cdr_service.domain.text import misfit
@@ -72,7 +71,7 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
 class Description(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A described meeting."""
 
-    steps: list[Step]
+    steps: Annotated[list[Step], Meta(min_length=1, max_length=STEPS_MAX)]
     """What happens, in order."""
     call_type: CallType = "coSpace"
     owner: str | None = None
@@ -87,7 +86,7 @@ class Description(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Members of the space, where only these may pay."""
     lync_mode: LyncMode | None = None
     """lyncConferenceMode of the call profile."""
-    release: str | None = None
+    release: Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)*")] | None = None
     """The release of the Meeting Server, such as 2.9; left out: not known."""
     deployment: str | None = None
     """Whose users, spaces and settings count; left out: the first."""
@@ -112,10 +111,6 @@ def check(description: Description) -> None:
     for key, user in named.items():
         if user is not None and "@" not in (normalize_address(user) or ""):
             raise DescriptionError(key, "must be a user's own address such as alice@example.com.")
-    if description.release is not None and not re.match(r"\d+(\.|$)", description.release):
-        raise DescriptionError("release", "must be a release such as 2.9 or 3.8.")
-    if not 1 <= len(description.steps) <= STEPS_MAX:
-        raise DescriptionError("steps", f"must be a list of 1 to {STEPS_MAX} things that happen.")
     _check_steps(description.steps)
 
 

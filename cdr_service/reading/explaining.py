@@ -34,7 +34,7 @@ class Explaining:
             check(description)
         except DescriptionError as problem:
             raise BadRequest(problem.key, str(problem)) from None
-        name = description.deployment or next(iter(self._deployments))
+        name = next(iter(self._deployments)) if description.deployment is None else description.deployment
         if name not in self._deployments:
             names = ", ".join(self._deployments)
             raise BadRequest("deployment", f'There is no deployment "{name}"; those that exist: {names}.')

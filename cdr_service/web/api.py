@@ -10,6 +10,8 @@ from aiohttp import hdrs, web
 from msgspec import Meta
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from cdr_service.domain.description import Description
+from cdr_service.domain.explain import Explained
 from cdr_service.domain.filters import CallFilters, HistoryFilters, PeakFilters, SwitchFilters
 from cdr_service.domain.history_views import HistoryView, PeakView
 from cdr_service.domain.pages import Page
@@ -22,7 +24,7 @@ from cdr_service.settings import ServiceSettings
 from cdr_service.web.docs import HEADERS as DOCS_HEADERS
 from cdr_service.web.docs import docs_page
 from cdr_service.web.doors import api_door
-from cdr_service.web.endpoints import JSON, Endpoint, get, routes
+from cdr_service.web.endpoints import JSON, Endpoint, get, post, routes
 from cdr_service.web.health import Liveness, Readiness
 from cdr_service.web.openapi import description
 from cdr_service.web.parameters import Paging, Within
@@ -118,6 +120,16 @@ async def policies(_: UseCases, page: Paging) -> Page[PolicyView]:
     return of_policies.policies(page.limit, page.cursor)
 
 
+@post("/v1/explain")
+async def explain(use: UseCases, body: Description) -> Explained:
+    """Explain which license a described meeting would take after each of its steps, under each policy, and why.
+
+    The meeting is played through the code that decides real ones. What would have changed the license is found by
+    playing it again with one thing otherwise.
+    """
+    return await use.explaining.explain(body)
+
+
 @get("/v1/bridges")
 async def bridges(use: UseCases, page: Paging) -> Page[BridgeView]:
     """List Call Bridges by deployment and name: what came from each, and what is missing."""
@@ -178,7 +190,7 @@ def _of_now(status: int, body: object) -> web.Response:
 
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
-    *(calls, call, legs, meeting, switches, usage, usage_history, usage_peak, policies),
+    *(calls, call, legs, meeting, switches, usage, usage_history, usage_peak, policies, explain),
     *(bridges, dead_letters, metrics, alive, ready, openapi, docs),
 )
 """All of the API, in the order in which it is described."""

@@ -21,6 +21,7 @@ import msgspec
 from aiohttp import hdrs, web
 from msgspec import Struct
 
+from cdr_service.domain.text import misfit
 from cdr_service.errors import BadRequest
 from cdr_service.web.parameters import Format, read
 from cdr_service.web.spreadsheet import csv_page, prefers_csv
@@ -150,6 +151,6 @@ def _decode(body: bytes, kind: Any) -> Any:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise BadRequest("body", f"The body is not as it must be: {error}.") from None
+        raise BadRequest(misfit(error)[0] or "body", f"The body is not as it must be: {error}.") from None
     except (msgspec.DecodeError, UnicodeError) as error:
         raise BadRequest("body", f"The body is no JSON: {error}.") from None

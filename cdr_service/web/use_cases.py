@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from cdr_service.metrics import Metrics
 from cdr_service.reading.collection import Collection
+from cdr_service.reading.explaining import Explaining
 from cdr_service.reading.history import History
 from cdr_service.reading.queries import Queries
 from cdr_service.web.health import Health
@@ -14,6 +15,7 @@ class UseCases(NamedTuple):
 
     queries: Queries
     history: History
+    explaining: Explaining
     collection: Collection
     health: Health
     metrics: Metrics

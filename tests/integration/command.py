@@ -95,6 +95,11 @@ class Service:
         assert status == 200, body
         return json.loads(body)
 
+    def ask(self, path: str, body: Any) -> tuple[int, Any]:
+        """Post a question to the query API; return status and answer."""
+        status, answer = _request("POST", f"{self.api_url}{path}", json.dumps(body).encode())
+        return status, json.loads(answer)
+
     def metrics(self) -> str:
         """Return the page for Prometheus."""
         return _request("GET", f"{self.api_url}/metrics")[1].decode()

@@ -3,11 +3,12 @@
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.command import ROOT, run
+from tests.integration.command import ROOT, Service, run, running
 
 ALICE, BOB, CAROL = "alice@example.com", "bob@example.com", "carol@example.com"
 
@@ -69,7 +70,7 @@ def test_a_file_describes_the_meeting(tmp_path: Path, kind: str) -> None:
         ((), "Describe the meeting by a FILE, or by steps"),
         (("--join", "bob@"), "steps[0].join must be an address"),
         (("--join", BOB, "--leave", CAROL), f'steps[1].leave names "{CAROL}", who is not in the meeting'),
-        (("--join", BOB, "--release", "new"), "release must be a release such as 2.9"),
+        (("--join", BOB, "--release", "new"), "release cannot be read: Expected `str` matching regex"),
         (("--join", BOB, "--deployment", "other"), "There is no deployment other"),
         (("missing.json",), "missing.json cannot be read as a description: No such file"),
         (("missing.json", "--join", BOB), "not both"),
@@ -92,3 +93,54 @@ def test_the_page_shows_what_happens(tmp_path: Path) -> None:
     (file,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     (tmp_path / "meeting.toml").write_text(file)
     assert run(tmp_path, "explain", str(tmp_path / "meeting.toml"), "--json").returncode == 0
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Run a service whose holders file knows alice, by a number too, and bob."""
+    home = tmp_path_factory.mktemp("service")
+    (home / "holders.csv").write_text(f"user,license,aliases\n{ALICE},PMP+,1001\n{BOB},,\n")
+    with running(home, "serve", settings={"CDR_HOLDERS": str(home / "holders.csv")}) as service:
+        yield service
+
+
+class TestService:
+    """`POST /v1/explain`, and the command that asks it."""
+
+    def test_a_question_is_answered_by_what_the_service_knows(self, service: Service) -> None:
+        """One entry a step, with the holders of the service; the description may name others instead."""
+        status, answer = service.ask("/v1/explain", {"owner": None, "steps": [{"join": BOB}, {"join": "1001"}]})
+        assert status == 200
+        assert [item["step"] for item in answer["items"]] == [{"join": BOB}, {"join": "1001"}]
+        assert [item["licenses"]["join"]["holder"] for item in answer["items"]] == [None, ALICE]
+        assert [item["licenses"]["owner"]["type"] for item in answer["items"]] == ["SMP+", "SMP+"]
+        status, answer = service.ask("/v1/explain", {"holders": [BOB], "steps": [{"join": BOB}, {"join": "1001"}]})
+        assert [item["licenses"]["join"]["holder"] for item in answer["items"]] == [BOB, BOB]
+
+    @pytest.mark.parametrize(
+        ("asked", "parameter", "detail"),
+        [
+            ({"steps": [{"join": 5}]}, "steps[0].join", "Expected `str | null`"),
+            ({"steps": [{"join": "bob@"}]}, "steps[0].join", "must be an address"),
+            ({"steps": [{"join": BOB}], "owners": []}, "body", "unknown field `owners`"),
+            ({"steps": [{"join": BOB}, {"leave": ALICE}]}, "steps[1].leave", "who is not in the meeting"),
+            ({"steps": [{"join": BOB}], "deployment": "other"}, "deployment", "There is no deployment"),
+            ([], "body", "Expected `object`"),
+        ],
+    )
+    def test_what_is_wrong_is_a_400_that_names_the_key(
+        self, service: Service, asked: object, parameter: str, detail: str
+    ) -> None:
+        """Each mistake is refused with a sentence, and with the key that is wrong."""
+        status, problem = service.ask("/v1/explain", asked)
+        assert (status, problem["parameter"]) == (400, parameter)
+        assert detail in problem["detail"]
+
+    def test_the_command_asks_the_service(self, service: Service, tmp_path: Path) -> None:
+        """With --url the service's users count, of which the command itself knows nothing."""
+        told = run(tmp_path, "explain", "--url", service.api_url, "--join", "1001")
+        assert told.returncode == 0, told.stderr
+        assert f"1     1001 joins    PMP+ of {ALICE}  SMP+" in told.stdout
+        ended = run(tmp_path, "explain", "--url", service.api_url, "--join", "1001", "--deployment", "other")
+        assert ended.returncode == 1
+        assert "There is no deployment" in ended.stderr
