@@ -124,6 +124,8 @@ def _known_here(config: Path | None, deployment: str | None) -> tuple[Directory,
     given = settings.deployments.get(name)
     if given is None:
         raise SettingsError(f"There is no deployment {name}; those that are set: {', '.join(settings.deployments)}.")
+    if given.cms_url:
+        click.echo("What the Meeting Server knows of users is not asked; --url asks a service that read it.", err=True)
     holders = HoldersFile(given, setting_name(name, "holders"))
     holders.require()
     return holders.read() or Directory([]), options_of(given)

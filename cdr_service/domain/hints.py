@@ -44,18 +44,20 @@ class Around(NamedTuple):
 
 
 def meeting_hints(meeting: Meeting, calls: Iterable[Call], legs: Iterable[Leg], around: Around) -> list[str]:
-    """Return why a meeting may be on SMP+ although somebody looks licensed; nothing for one that is not on SMP+."""
+    """Return why a meeting may be on SMP+ although somebody looks licensed, or why its PMP+ may be none."""
     options = around.options
-    if not is_hinted_at(meeting, options):
+    standing = meeting.timeline.standings.get(options.policy, Standing())
+    if standing.license is not None and standing.license.holder is not None:
+        return list(_about_payer(standing.license.holder, around.directory))
+    if not wants_payer(meeting, options):
         return []
-    standing = meeting.timeline.standings[options.policy]
     found = [*_waiting(standing, options), *_about_owner(meeting, list(calls), around.directory)]
     if in_force(policies_of(options)[options.policy], meeting.known_now, options).members_pay:
         found += list(_look_alikes(legs, around.directory))[:HINTS_MAX]
     return found
 
 
-def is_hinted_at(meeting: Meeting, options: Options) -> bool:
+def wants_payer(meeting: Meeting, options: Options) -> bool:
     """Tell whether a PMP+ could pay the meeting, but none does."""
     standing = meeting.timeline.standings.get(options.policy, Standing())
     if standing.license is None or standing.license.type != SHARED:
@@ -95,6 +97,15 @@ def usage_hints(
             f"{advice.policy} decides: compare both, and set CDR_POLICY."
         )
     return found
+
+
+def _about_payer(payer: str, directory: Directory) -> Iterator[str]:
+    user = directory.users.get(payer)
+    if user is not None and user.doubt:
+        yield (
+            f"{payer} pays, but whether the Meeting Server takes that user for a holder is not certain, because "
+            f"{user.doubt}: if it does not, this meeting is on SMP+ there."
+        )
 
 
 def _waiting(standing: Standing, options: Options) -> Iterator[str]:

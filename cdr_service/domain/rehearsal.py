@@ -125,7 +125,9 @@ class _Stage:
         self._play = play
         self._who = directory
         users = {user_of(step.who, directory) for deeds in play.deeds for step in deeds}
-        self.books = Books(Directory([User(user, play.holds(user)) for user in users if user]), play.options)
+        # With an id, as users of the Meeting Server: what is described is certain.
+        known = [User(user, play.holds(user), id=user) for user in users if user]
+        self.books = Books(Directory(known), play.options)
         self._now = start
         self._number = 0
         self._calls: dict[str, str] = {}
@@ -185,12 +187,7 @@ class _Stage:
             guest=step.guest is True,
         )
 
-        def known(keeper: Bookkeeper, at: OrderKey) -> None:
-            if user is not None:
-                keeper.know_user(leg, user, at)
-            keeper.know_video(leg, video, at)
-
-        self._take(call, start, known)
+        self._take(call, start, lambda keeper, at: keeper.know_video(leg, video, at))
         self._people.append(Person(step.who, user, leg, call, number, video))
 
     def _see(self, video: bool) -> None:

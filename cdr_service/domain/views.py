@@ -156,7 +156,7 @@ class CallView(CallSummary, frozen=True, kw_only=True):
     reported: ReportedView | None
     """Null before callEnd."""
     hints: list[str]
-    """What to look at where the meeting is on SMP+ although somebody looks licensed; guesses, which decide nothing."""
+    """What to look at: why it may be on SMP+ although somebody looks licensed. Guesses, which decide nothing."""
     transitions: list[TransitionView]
     """The meeting's, the same on each of its calls."""
 
@@ -202,7 +202,7 @@ class MeetingView(Struct, frozen=True, kw_only=True):
     alternatives: dict[str, LicenseView | None]
     """The license under each other policy."""
     hints: list[str]
-    """What to look at where it is on SMP+ although somebody looks licensed; guesses, which decide nothing."""
+    """What to look at: why it may be on SMP+ although somebody looks licensed. Guesses, which decide nothing."""
     transitions: list[TransitionView]
     """The earliest first."""
     calls: list[CallSummary]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from cdr_service.domain.calls import Call, Meeting
-from cdr_service.domain.hints import Around, is_hinted_at, meeting_hints, usage_hints
+from cdr_service.domain.hints import Around, meeting_hints, usage_hints, wants_payer
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.options import Options
 from cdr_service.domain.spaces import Server
@@ -23,12 +23,14 @@ class Hinting:
         self._gathering = gathering
 
     async def of_meeting(self, deployment: str, options: Options, meeting: Meeting, calls: list[Call]) -> list[str]:
-        """Return what to look at in a meeting; only one that may need it costs anything."""
-        if not is_hinted_at(meeting, options):
+        """Return what to look at in a meeting; its legs are read only where it is on SMP+."""
+        if meeting.timeline.participants == 0:
             return []
-        on_calls = await self._reads.leg_ids(deployment, meeting.calls)
-        ids = sorted({leg for ids in on_calls for leg in ids})[:LEGS_MAX]
-        legs = await self._gathering.things(deployment, Leg, ids)
+        legs: list[Leg] = []
+        if wants_payer(meeting, options):
+            on_calls = await self._reads.leg_ids(deployment, meeting.calls)
+            ids = sorted({leg for ids in on_calls for leg in ids})[:LEGS_MAX]
+            legs = await self._gathering.things(deployment, Leg, ids)
         directory = await self._reads.directory(deployment)
         return meeting_hints(meeting, calls, legs, Around(directory, options))
 

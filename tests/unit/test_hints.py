@@ -136,6 +136,14 @@ def test_a_name_that_two_holders_have_means_neither() -> None:
     assert hints(records, directory=twins) == []
 
 
+def test_a_license_that_is_not_certain() -> None:
+    """Who pays is two users of the Meeting Server, with and without PMP+."""
+    twice = Directory([User(ALICE, holds_license=True, id="1"), User(ALICE, holds_license=False, id="2")])
+    (told,) = hints([space("none"), join("alice", "x")], directory=twice)
+    assert told.startswith(f"{ALICE} pays, but whether the Meeting Server takes that user for a holder is not certain")
+    assert "there are two users with this address" in told
+
+
 def test_an_initiator_who_is_no_known_user() -> None:
     """A CUCM user whom the Meeting Server did not import cannot pay, and is named as what they are."""
     books = Books(DIRECTORY)
