@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cdr_service.domain.description import read_description
 from cdr_service.domain.directory import Directory, User
@@ -195,3 +197,45 @@ def test_the_modes_of_lync() -> None:
     assert last["inputs"][-1].startswith("2 people are in on 2 Call Bridges; video is used")
     assert "If lyncConferenceMode were dualHomeCluster: SMP+ under `join` and `owner`." in last["would_change"]
     assert "If lyncConferenceMode were gateway: 1/6 SMP+ under `join` and `owner`." in last["would_change"]
+
+
+@st.composite
+def descriptions(draw: st.DrawFn) -> dict[str, Any]:
+    """Describe a meeting that can be."""
+    people = st.sampled_from([ALICE, BOB, CAROL, "1001", "dave@partner.example", None])
+    inside: list[Any] = []
+    steps: list[dict[str, Any]] = []
+    for deed in draw(st.lists(st.sampled_from(["join", "join", "leave", "record", "stream", "video"]), min_size=1)):
+        if deed == "join":
+            who, flags = draw(people), st.fixed_dictionaries({}, optional={"video": st.booleans()})
+            steps.append({"join": who, **draw(flags)})
+            inside.append(who)
+        elif deed == "leave" and inside:
+            steps.append({"leave": inside.pop(draw(st.integers(0, len(inside) - 1)))})
+        elif deed != "leave":
+            steps.append({deed: draw(st.booleans())})
+    about = {
+        "call_type": st.sampled_from(["coSpace", "adHoc", "forwarding", "lyncConferencing"]),
+        "lync_mode": st.sampled_from(["gateway", "dualHomeCluster", "dualHomeCallBridge"]),
+        "owner": st.sampled_from([ALICE, BOB]),
+        "initiator": st.sampled_from([BOB, CAROL]),
+        "scheduler": st.sampled_from([ALICE, BOB]),
+        "release": st.sampled_from(["2.0", "2.3", "3.8.1"]),
+    }
+    return {**draw(st.fixed_dictionaries({}, optional=about)), "steps": [*steps, {"end": True}]}
+
+
+@given(descriptions())
+@settings(max_examples=60, deadline=None)
+def test_whatever_can_be_described_is_explained(description: dict[str, Any]) -> None:
+    """There is one entry a step, a license while somebody is in, reasons for it, and only what changes it."""
+    people = 0
+    for step, item in zip(description["steps"], explained(description)["items"], strict=True):
+        people = 0 if "end" in step else people + ("join" in step) - ("leave" in step)
+        assert item["step"] == step
+        for license_now in item["licenses"].values():
+            assert (license_now is not None) == (people > 0)
+            assert license_now is None or (license_now["holder"] is None) == (license_now["weight"] != "0")
+        assert all(sentence.endswith(".") for sentence in (*item["inputs"], *item["would_change"]))
+        assert item["inputs"]
+        assert "invalid" not in str(item), "who stands for somebody has no name"
