@@ -21,7 +21,7 @@ from cdr_service.domain.spaces import AD_HOC, SCHEDULED, Release
 from cdr_service.domain.stays import LegState, state
 from cdr_service.domain.text import printable
 from cdr_service.domain.timeline import Standing
-from cdr_service.domain.weights import shape_of
+from cdr_service.domain.weights import Shape, shape_of
 
 HINTS_MAX: Final = 10
 """Hints of one kind; whoever has that many has read enough."""
@@ -51,7 +51,9 @@ def meeting_hints(meeting: Meeting, calls: Iterable[Call], legs: Iterable[Leg], 
         return list(_about_payer(standing.license.holder, around.directory))
     if not wants_payer(meeting, options):
         return []
+    legs = list(legs)
     found = [*_waiting(standing, options), *_about_owner(meeting, list(calls), around.directory)]
+    found += _about_initiator(meeting, legs, options)
     if in_force(policies_of(options)[options.policy], meeting.known_now, options).members_pay:
         found += list(_look_alikes(legs, around.directory))[:HINTS_MAX]
     return found
@@ -134,6 +136,23 @@ def _about_owner(meeting: Meeting, calls: list[Call], directory: Directory) -> I
                 f"is only text, and the space has no known owner: set its ownerJid, or name the space in the row of "
                 f"that user in the holders file."
             )
+
+
+def _about_initiator(meeting: Meeting, legs: list[Leg], options: Options) -> Iterator[str]:
+    """Yield who seems to have started an ad hoc conference of which nobody is known to have.
+
+    Source: Cisco community 4097839, on users that CUCM and the Meeting Server must share.
+    """
+    ad_hoc = shape_of(meeting.call_type, meeting.known_now, options) is Shape.AD_HOC
+    if meeting.owner.user is not None or not (ad_hoc or meeting.known_now.space.kind == AD_HOC):
+        return
+    first = min((leg for leg in legs if leg.counted), key=lambda leg: (leg.started_at or 0, leg.id), default=None)
+    if first is not None and first.identity_now.holds_license:
+        yield (
+            f"{first.identity_now.user}, who was the first in this ad hoc conference, holds PMP+, but nobody is known "
+            f"to have started it: see that CUCM and the Meeting Server import the same users of one directory (by one "
+            f"report only the objectGUID of Active Directory matches)."
+        )
 
 
 def _unlicensed(role: str, owner: str, directory: Directory) -> str:

@@ -155,6 +155,17 @@ def test_an_initiator_who_is_no_known_user() -> None:
     assert told.startswith("The initiator of the ad hoc conference dave@example.com is no known user")
 
 
+def test_an_initiator_whom_nobody_handed_over() -> None:
+    """Under `owner`, a holder who was the first in an ad hoc conference without an owner looks like its initiator."""
+    started = [call_start("x", meeting="x", callType="adHoc"), join("alice", "x"), join("bob", "x", "09:01:00")]
+    (told,) = hints(started, policy="owner")
+    assert told.startswith(f"{ALICE}, who was the first in this ad hoc conference, holds PMP+, but nobody is known")
+    assert "objectGUID" in told
+    begun = [call_start("x", meeting="x", callType="adHoc"), join("bob", "x"), join("alice", "x", "09:01:00")]
+    assert hints(begun, policy="owner") == []
+    assert hints([space("none"), join("alice", "x")], policy="owner") == []
+
+
 def test_a_gateway_call_has_no_hints() -> None:
     """No PMP+ can pay it, so nobody is to be looked at."""
     assert hints([call_start("x", meeting="x", callType="forwarding"), sip("s", "alice@partner.example")]) == []
