@@ -84,6 +84,14 @@ def test_what_is_wrong_ends_in_one_sentence(tmp_path: Path, arguments: tuple[str
     assert "Traceback" not in ended.stderr
 
 
+def test_it_says_whom_it_does_not_ask(tmp_path: Path) -> None:
+    """With the API of a Meeting Server set, the command says that it goes by the holders file alone."""
+    api = {"CDR_CMS_URL": "https://127.0.0.1:1", "CDR_CMS_USERNAME": "u", "CDR_CMS_PASSWORD": "p"}
+    told = run(tmp_path, "explain", "--join", BOB, **api)
+    assert told.returncode == 0
+    assert told.stderr == "What the Meeting Server knows of users is not asked; --url asks a service that read it.\n"
+
+
 def test_the_page_shows_what_happens(tmp_path: Path) -> None:
     """The example of `docs/explain.md` prints what the page says, and its file is understood."""
     page = (ROOT / "docs" / "explain.md").read_text(encoding="utf-8")
