@@ -187,6 +187,7 @@ def call(url: str | None, as_json: bool, id_: str, deployment: str | None) -> No
         for t in answer["transitions"]
     ]
     show(("at (UTC)", "from", "to", "cause"), rows, "No license was taken yet.", below="why", whole=True)
+    _print_hints(answer)
 
 
 @click.command()
@@ -263,6 +264,8 @@ def usage(url: str | None, as_json: bool, history: bool, peak: bool, **filters: 
     ]
     head = ("SMP+ licenses", "PMP+ meetings", "PMP+ users", "calls", "people", "policy", "deployment")
     show(head, rows, "No deployments.")
+    for item in answer["items"]:
+        _print_hints(item)
 
 
 def _of(used: str, limit: int | None) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.feed import Feed, call_start, join
 from tests.integration.command import ROOT, Service, run, running
 
 ALICE, BOB, CAROL = "alice@example.com", "bob@example.com", "carol@example.com"
@@ -152,3 +153,12 @@ class TestService:
         ended = run(tmp_path, "explain", "--url", service.api_url, "--join", "1001", "--deployment", "other")
         assert ended.returncode == 1
         assert "There is no deployment" in ended.stderr
+
+    def test_hints_are_printed(self, service: Service, tmp_path: Path) -> None:
+        """The commands that show a call and the usage say what to look at, below their tables."""
+        busy = [record for call in "ab" for record in (call_start(call), join(f"alice-{call}", call))]
+        assert service.post(Feed().document(*busy, call_start("c", ownerName="alice"), join("bob", "c"))) == 200
+        told = run(tmp_path, "call", "c", "--url", service.api_url).stdout
+        assert f'\nLook at: The call names "alice" as its owner (ownerName), and {ALICE} holds PMP+;' in told
+        told = run(tmp_path, "usage", "--url", service.api_url).stdout
+        assert f"\nLook at: {ALICE} pays 2 meetings, as many as one PMP+ may" in told
