@@ -11,7 +11,7 @@ import structlog
 from cdr_service.domain.announcements import announcement
 from cdr_service.domain.commit import Commit, Document
 from cdr_service.domain.reception import Received
-from cdr_service.errors import StoreUnavailable
+from cdr_service.errors import StoreLayoutError, StoreUnavailable
 from cdr_service.metrics import Metrics
 from cdr_service.service import Intake
 
@@ -44,6 +44,8 @@ class Reporter:
         self._metrics = metrics
         self._log = structlog.get_logger().bind()
         self._unavailable: set[str] = set()
+        self._wrong: set[tuple[str, str]] = set()
+        """Stores of another release that were named."""
         self._unwritten: deque[dict[str, Any]] = deque(maxlen=UNWRITTEN_MAX)
 
     @property
@@ -77,9 +79,12 @@ class Reporter:
                 self._log.info("store.restored", deployment=deployment)
 
     def unavailable(self, deployment: str, problem: StoreUnavailable) -> None:
-        """Say that the store is unavailable, once until it answers again."""
-        if deployment not in self._unavailable:
+        """Say that the store is unavailable, once until it answers again; once more where it is not one for us."""
+        wrong = isinstance(problem, StoreLayoutError) and (deployment, str(problem)) not in self._wrong
+        if wrong or deployment not in self._unavailable:
             self._unavailable.add(deployment)
+            if wrong:
+                self._wrong.add((deployment, str(problem)))
             with suppress(OSError):
                 self._log.error("store.unavailable", deployment=deployment, reason=str(problem))
 

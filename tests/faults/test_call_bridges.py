@@ -74,6 +74,8 @@ async def test_a_restart_of_a_bridge_ends_what_it_left_open(tmp_path: Path) -> N
         await served.take(old, join("frank", "first", "09:20:00"))
         assert ended(await served.call("first")) == ended(await served.call("second")) == LIVE
         assert await served.in_use() == (2, ["alice@example.com"], 3)
+        reopened = [line["call"] for line in served.service.lines("call.started") if line.get("reopened")]
+        assert reopened == ["first", "second"]
         (bridge,) = await served.bridges()
         assert (bridge["sessions"], bridge["warning"]) == (2, None)
 
@@ -95,7 +97,7 @@ async def test_the_old_session_of_a_lagging_feed_does_not_look_new(tmp_path: Pat
 
 
 async def test_bridges_that_do_not_name_themselves_end_nothing_of_each_other(tmp_path: Path) -> None:
-    """Two sessions that interleave without a name go on side by side, and a warning says what to set."""
+    """Two sessions that interleave without a name go on side by side; a warning says what to set, on the log once."""
     one, other = Feed("one"), Feed("other")
     async with serving(tmp_path) as served:
         await served.take(one, call_start("a"), join("alice", "a"))
@@ -109,6 +111,8 @@ async def test_bridges_that_do_not_name_themselves_end_nothing_of_each_other(tmp
         (bridge,) = await served.bridges()
         assert bridge["call_bridge"] is None
         assert "?bridge=" in bridge["warning"]
+        (line,) = served.service.lines("bridges.unnamed")
+        assert (line["level"], line["reason"]) == ("warning", bridge["warning"])
 
 
 async def test_the_bridge_parameter_tells_bridges_apart(tmp_path: Path) -> None:

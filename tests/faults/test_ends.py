@@ -8,7 +8,7 @@ from tests.faults.processes import stream
 from tests.faults.senders import Load, answers
 from tests.faults.service import eventually, service
 from tests.faults.undisturbed import scenario
-from tests.feed import Feed, Record, call_start, join
+from tests.feed import Feed, Record, call_end, call_start, join
 from tests.integration.servers import store_server
 
 TWO_SECONDS_IN_HOURS = str(2 / 3600)
@@ -47,6 +47,25 @@ async def test_a_call_of_which_nothing_is_heard_is_closed_and_goes_on_with_a_lat
         again = await call()
         assert (again["state"], again["ended_at"], again["end_estimated"]) == ("active", None, False)
         assert again["license"]["holder"] == "alice@example.com"
+        assert await served.stop() == 0
+
+
+async def test_a_call_end_that_comes_after_a_call_was_closed_takes_the_place_of_the_estimate(tmp_path: Path) -> None:
+    """It is told; the license was in use until then, and nothing is in use now."""
+    feed = Feed("s", "cb")
+    with service(tmp_path, stale_call_hours=TWO_SECONDS_IN_HOURS) as served:
+        await served.start()
+        assert await answers(served.intake_url, feed.document(call_start("call"), join("alice", "call"))) == [200]
+        await eventually(lambda: served.lines("call.ended"), "the call is closed")
+        assert await answers(served.intake_url, feed.document(call_end("call", "10:00:00"))) == [200]
+        call = await served.get("/v1/calls/call")
+        assert (call["ended_at"], call["end_estimated"]) == ("2024-03-12T10:00:00Z", False)
+        assert [change["at"] for change in call["transitions"]] == ["2024-03-12T09:00:00Z", "2024-03-12T10:00:00Z"]
+        assert [line["end_estimated"] for line in served.lines("call.ended")] == [True, False]
+        first, second = served.lines("license.released")
+        assert second["supersedes"] == [first["event_id"]]
+        (used,) = (await served.get("/v1/usage"))["items"]
+        assert (used["calls"], used["personal"]["meetings"], used["participants"]) == (0, 0, 0)
         assert await served.stop() == 0
 
 
