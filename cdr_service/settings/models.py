@@ -221,7 +221,8 @@ class DeploymentSettings(_Model):
         default=24, description="How long the received documents are kept (compressed) for replay, in hours."
     )
     raw_max_mb: Positive = Field(
-        default=256, description="How much of the received documents is kept (compressed), in MiB."
+        default=256,
+        description="How much of the received documents is kept (compressed), in MiB, and as much of dead letters.",
     )
     dead_letter_max: Positive = Field(
         default=10_000,
