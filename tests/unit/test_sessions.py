@@ -498,6 +498,15 @@ def test_a_session_that_gets_its_name_later_belongs_to_that_bridge() -> None:
     assert bridges.ends == {"a": 60, "b": None, "c": None}
 
 
+def test_ever_new_names_in_the_url_make_no_more_bridges_than_sessions() -> None:
+    """The first name of a session stays, so a sender that names itself anew each time fills nothing."""
+    bridges = Bridges()
+    for place in range(3 * FEEDS_MAX):
+        bridges.take(bridges.session("a", None, place, feed=f"name-{place}"))
+    assert list(bridges.books.bridges) == ["name-0"]
+    assert len(bridges.books.sessions["a"].seen) <= FEEDS_MAX
+
+
 def test_the_newest_sessions_of_a_bridge_are_kept() -> None:
     """Whichever come first, those that began last are remembered, and in the end only the last one goes on."""
     names = [f"s{place:02}" for place in range(SESSIONS_MAX + 4)]
