@@ -13,7 +13,9 @@ from tests.integration.servers import store_server
 
 TWO_SECONDS_IN_HOURS = str(2 / 3600)
 TWO_SECONDS_IN_DAYS = str(2 / 86400)
-KEPT_FOR_GOOD = re.compile(r"cdr:\{default\}:(layout|directory|recent:letters|counts|alive:.*|lease:.*|printers)")
+KEPT_FOR_GOOD = re.compile(
+    r"cdr:\{default\}:(layout|directory|recent:letters|history:hours|counts|alive:.*|lease:.*|printers)"
+)
 """What `store/keys.py` says lives for good, and what a process that runs has there."""
 BOUNDED = re.compile(r"cdr:\{default\}:(events|dead|raw)")
 """Streams, which stay when they are empty."""
@@ -89,6 +91,8 @@ async def test_nothing_is_left_of_what_is_over_for_long_enough(tmp_path: Path) -
         assert [key for key in left() if not BOUNDED.fullmatch(key)], "it was all gone before it was looked at"
         await eventually(lambda: all(map(BOUNDED.fullmatch, left())), "all is gone")
         await eventually(lambda: not any(store.ask("XLEN", key) for key in left()), "the streams are empty")
+        # What was in use when the hours that went ended; here nothing was.
+        await eventually(lambda: store.ask("HKEYS", "cdr:{default}:history:hours") == ["before"], "the hours are gone")
         assert store.ask("HGET", "cdr:{default}:counts", "document_bytes") == "0"
         assert stream(store) == []
         assert (await served.get("/v1/calls", state="all"))["items"] == []
