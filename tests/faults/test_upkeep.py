@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cdr_service.domain.reception import CALLS_AT_ONCE
-from cdr_service.upkeep import LEASE_SECONDS, TASKS_AT_ONCE
+from cdr_service.upkeep import LEASE_SECONDS
 from tests.faults.fleets import Touched, overheard
 from tests.faults.processes import every_event_is_printed, stream
 from tests.faults.senders import answers
@@ -136,7 +136,7 @@ async def test_retention_of_thousands_of_calls_lets_documents_in_between(tmp_pat
                     pushed += 1
             removing = [place for place, script in enumerate(scripts) if removed_calls(script)]
             assert sum(removed_calls(scripts[place]) for place in removing) == count
-            assert max(removed_calls(scripts[place]) for place in removing) <= TASKS_AT_ONCE
+            assert max(removed_calls(scripts[place]) for place in removing) <= 10
             between = scripts[removing[0] : removing[-1]]
             assert sum(map(takes_a_document, between)) >= 10
             assert not served.lines("upkeep.failed")

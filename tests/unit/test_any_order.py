@@ -194,6 +194,23 @@ def test_simulated_meetings_have_their_known_answers(seed: int) -> None:
     assert not books.usage
 
 
+def test_a_feed_that_lags_by_thousands_ends_in_the_state_that_one_feed_gives() -> None:
+    """Each record comes twice, the second time 2,000 records later, in documents of fifty: the facts are the same."""
+    scenario = generate(7, meetings=90, rate=10, bridges=2, cluster=True)
+    sent = sent_by(scenario)
+    assert len(sent) > 2400
+    directory = Directory([User(holder, holds_license=True) for holder in scenario.holders])
+    once, twice = Books(directory), Books(directory)
+    for one in sent:
+        once.take(Parcel(one.source, [one.record]))
+    arrivals = sorted((place + lag, lag, one) for lag in (0, 2000) for place, one in enumerate(sent))
+    for first in range(0, len(arrivals), 50):
+        twice.take(*(Parcel(one.source, [one.record]) for _, _, one in arrivals[first : first + 50]))
+    different = differences(facts(twice), facts(once))
+    assert not different, "\n".join(different)
+    assert sum(received.duplicates for received in twice.received) == len(sent)
+
+
 def sent_by(scenario: Scenario) -> list[Sent]:
     """Return the records of a scenario in order, as they are on the wire."""
     batches = [(document.bridge, parse(document.body)) for document in documents(scenario)]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from cdr_service.domain.records import CallEnd, CallLegStart, CallStart, RejectedRecord
 from cdr_service.domain.sessions import FEEDS_MAX, RANGES_MAX, SESSIONS_MAX, TOLD_MAX, Gap, Session, Told, interleaved
 from cdr_service.domain.showing import standing_of
+from cdr_service.domain.upkeep import conclude_losses
 from tests.unit.books import Books, Parcel
 from tests.unit.facts import differences, facts
 from tests.unit.nasty import DIRECTORY, EPOCH, Sent, Writer, person
@@ -255,6 +256,36 @@ def test_told_losses_are_bounded_and_logged() -> None:
         assert (missing.details["missing"], missing.session, missing.call_bridge) == (2, "s", "bridge")
     kept = books.sessions["s"].told
     assert (len(kept), kept[-1].number) == (TOLD_MAX, TOLD_MAX + 4)
+
+
+def concluded(books: Books, settled_before: int) -> list[int]:
+    """Have the losses told that are certain by then; return how many records each event says are missing."""
+    events = books.happened(
+        lambda keeper, workspace: conclude_losses(keeper, workspace, "s", settled_before, str(settled_before))
+    )
+    assert {event.event for event in events} <= {"records.missing"}
+    return [event.details["missing"] for event in events]
+
+
+def test_a_gap_that_no_feed_filled_in_time_is_told_once() -> None:
+    """Not before, not again, and not what another feed brought meanwhile or the bridge told of itself."""
+    books, writer = Books(), Writer("s", "bridge")
+    sent = [writer.write(CallStart, place, call=f"c{place}") for place in range(12)]
+    sent.append(writer.write(CallStart, 20, call="c20", missing=2))
+
+    def take(*numbers: int, now: int) -> None:
+        books.now = now
+        books.take(*(Parcel(sent[number].source, [sent[number].record]) for number in numbers))
+
+    take(0, 1, 3, 6, now=1000)
+    assert concluded(books, 1000) == []
+    take(2, now=1500)
+    take(9, now=2000)
+    assert concluded(books, 1001) == [2]
+    assert concluded(books, 1500) == []
+    assert concluded(books, 2001) == [2]
+    take(12, now=3000)
+    assert concluded(books, 9000) == []
 
 
 # Which session ended which
