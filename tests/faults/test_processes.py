@@ -32,6 +32,14 @@ async def several(count: int, store: StoreServer, folder: Path) -> AsyncIterator
         yield made
 
 
+def tells_a_switch(event: dict[str, Any]) -> bool:
+    """Say whether an event tells of a switch, as it happened or as it turned out to have been."""
+    if event["event"] not in ("license.switched", "license.corrected") or "user" not in event:
+        return False
+    before, after = (event["from"], event["from_holder"]), (event["to"], event["holder"])
+    return bool(before[0] and after[0] and before != after)
+
+
 def assert_one_event_a_switch(events: Sequence[dict[str, Any]], switches: Sequence[dict[str, Any]]) -> None:
     """Fail unless the stream tells of each switch once; what a later event supersedes does not count."""
     assert len({event["event_id"] for event in events}) == len(events)
@@ -39,7 +47,7 @@ def assert_one_event_a_switch(events: Sequence[dict[str, Any]], switches: Sequen
     told = Counter(
         (event["meeting"], event["record_time"], event["from"], event["to"], event["holder"])
         for event in events
-        if event["event"] == "license.switched" and event["event_id"] not in superseded
+        if tells_a_switch(event) and event["event_id"] not in superseded
     )
     known = Counter(
         (switch["meeting"], switch["at"], switch["from"]["type"], switch["to"]["type"], switch["to"]["holder"])
