@@ -50,6 +50,7 @@ class Following:
         self._leads = asyncio.Event()
         self._tried = asyncio.Event()
         self._wake = asyncio.Event()
+        self._told_release = asyncio.Event()
         self._away = False
         self._log = structlog.get_logger().bind(deployment=deployment)
         self.release: tuple[int, ...] | None = None
@@ -82,6 +83,11 @@ class Following:
             await asyncio.wait_for(self._tried.wait(), seconds)
         self._tried.set()  # a large server takes minutes; until then the holders file has to do
         return True
+
+    async def told_release(self, seconds: float) -> None:
+        """Wait until the release is known, or so long."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._told_release.wait(), seconds)
 
     async def directory(self) -> Directory | None:
         """Return the directory of the Meeting Server with the holders file over it.
@@ -131,6 +137,8 @@ class Following:
         """Read the release and the directory; say once that this is not possible, and once that it is again."""
         try:
             self.release = await self._live.release() or self.release
+            if self.release is not None:
+                self._told_release.set()
             told = (await self._reader.read()).directory
         except CmsError as problem:
             if not self._away:

@@ -12,7 +12,9 @@ from cdr_service.cms.directory import DirectoryReader
 from cdr_service.cms.live import Live
 from cdr_service.domain.commit import Commit, Document
 from cdr_service.domain.directory import Directory
+from cdr_service.domain.policies import AUTO
 from cdr_service.domain.reception import Received
+from cdr_service.domain.workspace import SERVER
 from cdr_service.ending import end
 from cdr_service.enquiries.enquiries import Enquiries, Reads
 from cdr_service.enquiries.following import Following
@@ -27,6 +29,8 @@ from cdr_service.store.upkeep import Upkeep
 
 FIRST_SECONDS: Final = 5.0
 """So long the first document waits at most for the first reading of the API."""
+RELEASE_SECONDS: Final = 30.0
+"""So long it waits at most for the release, where that decides by which policy and no release was ever read."""
 
 
 def cms_client(name: str, settings: DeploymentSettings) -> CmsClient | None:
@@ -99,6 +103,7 @@ class ServerInformant:
         file: HoldersFile,
     ) -> None:
         self._members = needs_members(settings)
+        self._by_release = settings.policy == AUTO.id
         self._recording_lifts = settings.licensing.recording_lifts_audio_only
         self._name = name
         self._client = client
@@ -147,7 +152,12 @@ class ServerInformant:
 
     async def first(self) -> bool:
         """Wait a little for the first reading, so that the first decisions need not be corrected."""
-        return await self._following.tried(FIRST_SECONDS)
+        leading = await self._following.tried(FIRST_SECONDS)
+        if leading and self._by_release:
+            (server,) = await self._reads.things(self._name, [SERVER])
+            if server is None:
+                await self._following.told_release(RELEASE_SECONDS - FIRST_SECONDS)
+        return leading
 
     def look_at(self, commit: Commit) -> None:
         """Find what is worth asking in what was just committed."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -142,6 +143,33 @@ class TestDirectory:
             begin(server, service)
             assert license_of(service) == ("SMP+", None)
             assert len(server.asked("")) == 1
+
+
+class TestAuto:
+    """The policy by the release that the server runs."""
+
+    def test_the_first_decision_waits_for_the_release(self, tmp_path: Path, server: MeetingServer) -> None:
+        """An API that is away when the service starts, and back before long: nothing has to be decided anew."""
+        server.go_away()
+        back = Timer(2.0, server.come_back)
+        back.start()
+        settings = {**server.settings, "CDR_POLICY": "auto", "CDR_DIRECTORY_INTERVAL_SECONDS": "1"}
+        with running(tmp_path, "serve", settings=settings) as service:
+            back.join()
+            begin(server, service, space="space-of-nobody", party=CAROL)
+            decided = call(service)
+            assert (decided["license"]["policy"], decided["license"]["type"]) == ("auto", "SMP+")
+            assert "(policy auto: owner, because the server runs 3.0)" in decided["license"]["reason"]
+            assert [transition["cause"] for transition in decided["transitions"]] == ["first_participant"]
+            assert set(decided["alternatives"]) == {"join", "owner"}
+
+    def test_advice(self, tmp_path: Path, server: MeetingServer) -> None:
+        """With join set, a release that points to owner is told once, also over a restart."""
+        for said in (1, 0):
+            with running(tmp_path, "serve", settings=server.settings) as service:
+                service.wait_for("service.started")
+                advice = service.events("policy.advice")
+                assert [line["advised"] for line in advice] == ["owner"] * said
 
 
 class TestTrouble:
