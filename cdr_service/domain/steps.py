@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from cdr_service.domain import usage
-from cdr_service.domain.calls import Call, Meeting, leg_occurrences, meeting_occurrences
+from cdr_service.domain.calls import Call, Meeting, meeting_occurrences, stays_until_end
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.licensing import PERSONAL, License
 from cdr_service.domain.timeline import Kind, Occurrence, Standing
@@ -69,30 +69,45 @@ def changes(workspace: Workspace) -> Mapping[Step, int]:
             steps.subtract(license_steps(before) if before else {})
     legs = list(_changed_legs(workspace))
     whole = _counted_whole(workspace, legs, meetings, steps)
-    for was, now in legs:
-        steps.update(now.steps_but_in(whole))
-        steps.subtract(was.steps_but_in(whole))
+    for moved in legs:
+        moved.add_to(steps, whole)
     return {step: change for step, change in steps.items() if change}
 
 
-class _Person(NamedTuple):
-    """A leg, and the calls that it was on."""
+class _Time(NamedTuple):
+    """A time that a leg was in a call, in milliseconds; `left` is None while it lasts."""
 
-    leg: Leg
-    calls: Mapping[str, Call]
+    call: str
+    joined: int
+    left: int | None
 
-    @property
-    def moves(self) -> list[tuple[Kind, int, str]]:
-        """When it came into which call, and when it left."""
-        return [(o.kind, o.at.time, o.call) for o in self._occurrences(self.calls) if o.presence]
 
-    def steps_but_in(self, meetings: set[str]) -> Steps:
-        """Return the steps that it makes, but for those in some meetings."""
-        calls = {id_: call for id_, call in self.calls.items() if call.meeting not in meetings}
-        return participant_steps(self._occurrences(calls))
+class _Moved(NamedTuple):
+    """A leg that changed: when it was in which of its calls, by what is known before and now."""
 
-    def _occurrences(self, calls: Mapping[str, Call]) -> list[Occurrence]:
-        return leg_occurrences(self.leg, self.leg.id, calls)
+    before: list[_Time]
+    after: list[_Time]
+    calls_before: Mapping[str, Call]
+    calls_after: Mapping[str, Call]
+
+    def add_to(self, steps: Steps, but: set[str]) -> None:
+        """Add by how much it changes the number of people, but for some meetings."""
+        for sign, times, calls in ((1, self.after, self.calls_after), (-1, self.before, self.calls_before)):
+            for time in times:
+                if calls[time.call].meeting in but:
+                    continue
+                steps[Step(time.joined, usage.PARTICIPANTS)] += sign
+                if time.left is not None:
+                    steps[Step(time.left, usage.PARTICIPANTS)] -= sign
+
+
+def _times(leg: Leg, calls: Mapping[str, Call]) -> list[_Time]:
+    if not leg.counted:
+        return []
+    return [
+        _Time(stay.call, stay.joined.time, stay.left.time if stay.left else None)
+        for stay, _ in stays_until_end(leg, calls)
+    ]
 
 
 def _changed_meetings(workspace: Workspace) -> Iterator[tuple[str, tuple[Meeting | None, Meeting | None]]]:
@@ -104,22 +119,22 @@ def _changed_meetings(workspace: Workspace) -> Iterator[tuple[str, tuple[Meeting
             yield id_, (before, after)
 
 
-def _changed_legs(workspace: Workspace) -> Iterator[tuple[_Person, _Person]]:
-    """Yield the legs that changed when they are in, or that share their presence, as they were and are."""
+def _changed_legs(workspace: Workspace) -> Iterator[_Moved]:
+    """Yield the legs that changed when they are in, or that share their presence with others."""
     for id_ in [key[1] for key in workspace.changed if key[0] == "leg"]:
         before, after = workspace.before(("leg", id_)) or Leg(id_), workspace.leg(id_)
         if after is None or before == after:
             continue
         workspace.need(("call", call) for call in {*before.calls, *after.calls})
-        was = _Person(before, _calls_before(workspace, before.calls))
-        now = _Person(after, _calls_now(workspace, after.calls))
-        if not (before.alone and after.alone) or was.moves != now.moves:
-            yield was, now
+        calls = _calls_before(workspace, before.calls), _calls_now(workspace, after.calls)
+        moved = _Moved(_times(before, calls[0]), _times(after, calls[1]), *calls)
+        if not (before.alone and after.alone) or moved.before != moved.after:
+            yield moved
 
 
 def _counted_whole(
     workspace: Workspace,
-    legs: Iterable[tuple[_Person, _Person]],
+    legs: Iterable[_Moved],
     meetings: Mapping[str, tuple[Meeting | None, Meeting | None]],
     steps: Steps,
 ) -> set[str]:
@@ -128,13 +143,13 @@ def _counted_whole(
     A meeting that was folded as a whole has them. In any other the legs that changed are each a person of their own,
     and nobody else is concerned.
     """
-    of_legs = {call.meeting for change in legs for person in change for call in person.calls.values()}
+    calls = (call for moved in legs for known in (moved.calls_before, moved.calls_after) for call in known.values())
+    of_legs = {call.meeting for call in calls}
     workspace.need(("meeting", meeting) for meeting in of_legs)
     whole: set[str] = set()
     for id_ in sorted(of_legs | meetings.keys()):
         before, after = workspace.before(("meeting", id_)), workspace.meeting(id_)
-        calls = {call for meeting in (before, after) if meeting for call in meeting.calls}
-        if all(_is_at_hand(workspace, call) for call in calls):
+        if all(_is_at_hand(workspace, call) for meeting in (before, after) if meeting for call in meeting.calls):
             whole.add(id_)
             if after is not None:
                 now = _calls_now(workspace, after.calls), workspace.legs_of(after.calls)

@@ -11,7 +11,7 @@ AT_ONCE = 16
 
 
 async def facts(service: Service) -> dict[str, Any]:
-    """Return all calls with their legs, all meetings with their timelines, the switches, the bridges, what is in use.
+    """Return all calls and legs, all meetings with their timelines, the switches, the bridges, what is and was in use.
 
     Left out is when we received something, whether a change was learned late, the time of asking, and in which order
     the calls of a meeting became known.
@@ -26,6 +26,9 @@ async def facts(service: Service) -> dict[str, Any]:
         bridges = (await answer_of(http, "/v1/bridges"))["items"]
         usage = (await answer_of(http, "/v1/usage"))["items"]
         letters = await _all(http, "/v1/dead-letters")
+        until = max((call["ended_at"] or "" for call in calls.values()), default="")
+        history = await _all(http, "/v1/usage/history", step="1m", **({"until": until} if until else {}))
+        peak = await answer_of(http, "/v1/usage/peak")
     return {
         "calls": {call["id"]: _timeless(call) for call in whole},
         "legs": dict(zip(calls, ({leg["id"]: leg for leg in of} for of in legs), strict=True)),
@@ -33,6 +36,8 @@ async def facts(service: Service) -> dict[str, Any]:
         "switches": sorted((_switch(switch) for switch in switches), key=str),
         "bridges": {bridge["call_bridge"]: _without(bridge, "last_received_at") for bridge in bridges},
         "usage": [_without(used, "at") for used in usage],
+        "history": {step["start"]: step for step in history},
+        "peak": {**peak, "meetings": sorted(peak["meetings"], key=str)},
         "dead letters": len(letters),
     }
 

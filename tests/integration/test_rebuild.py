@@ -30,6 +30,7 @@ from cdr_service.simulator.scenarios import documents, generate
 from cdr_service.store.codec import decode
 from cdr_service.store.connection import Connection, connect
 from cdr_service.store.embedded import running_server
+from cdr_service.store.history import RedisHistory
 from cdr_service.store.kept import RedisKept
 from cdr_service.store.keys import Keys
 from cdr_service.store.redis_store import RedisStore, Written
@@ -115,6 +116,11 @@ class World:
                 async with self.intake().running() as intake:
                     await rebuild.write(report, intake)
         return report
+
+    async def history(self) -> dict[int, Any]:
+        """Return the steps of the use over time, by hour."""
+        found = await RedisHistory(self.connection).recorded("default", 2**62)
+        return {hour: steps for hour, steps in found.steps.items() if steps}
 
     def ask(self, *command: Any) -> Any:
         """Send one command; the answer is bytes."""
@@ -479,12 +485,13 @@ class TestWritten:
         assert report.different > 0
         assert report.written >= report.different
         rebuilt = facts(world)
-        usage = world.ask("HGETALL", KEYS.usage)
+        usage, history = world.ask("HGETALL", KEYS.usage), await world.history()
         world.ask("FLUSHALL")
         await world.know(after)
         await world.post(*bodies)
         assert rebuilt == facts(world)
         assert sorted(usage) == sorted(world.ask("HGETALL", KEYS.usage))
+        assert history == await world.history()
 
     async def test_never_more_than_the_license_pays(self, world: World) -> None:
         """Three meetings that want a license which pays two: the dry run and the written books say the same third."""
