@@ -28,6 +28,7 @@ from cdr_service.reading.collection import Collection
 from cdr_service.reading.explaining import Explaining
 from cdr_service.reading.history import History
 from cdr_service.reading.queries import Queried, Queries
+from cdr_service.reading.reports import Reports
 from cdr_service.reporting import CountedReceiver, Reporter
 from cdr_service.service import Deployment, Intake
 from cdr_service.settings import DeploymentSettings, Settings
@@ -161,9 +162,11 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
             queried.append(_queried(deployment, given, caretaker))
             await stack.enter_async_context(_cared_for(caretaker, informant, upkeep, reporter, name))
         queries = Queries(queried, reads, now)
-        history = History(queried, RedisHistory(connection), reads, now)
-        explaining, collection = Explaining(queried, reads, now), Collection(reads, intakes, now)
-        api = api_app(settings, UseCases(queries, history, explaining, collection, health, metrics))
+        steps = RedisHistory(connection)
+        history = History(queried, steps, reads, now)
+        reports, explaining = Reports(history, steps, reads), Explaining(queried, reads, now)
+        collection = Collection(reads, intakes, now)
+        api = api_app(settings, UseCases(queries, history, reports, explaining, collection, health, metrics))
         api_port = await stack.enter_async_context(listen(api, outside.api, tls=_tls(settings, "api")))
         receivers = {name: CountedReceiver(intake, metrics) for name, intake in intakes.items()}
         server = intake_server(receivers, settings.deployments)

@@ -13,6 +13,7 @@ from cdr_service.cli.ask import call, calls, switches, usage
 from cdr_service.cli.describe import openapi
 from cdr_service.cli.explain import explain
 from cdr_service.cli.keep import check, rebuild
+from cdr_service.cli.report import report
 from cdr_service.cli.send import replay, simulate
 from cdr_service.cli.serve import demo, serve
 from cdr_service.errors import EmbeddedServerError, StoreLayoutError, StoreUnavailable, StoreUrlError
@@ -50,7 +51,7 @@ def cli() -> None:
     """Receive the CDRs of Cisco Meeting Servers and tell which license each call uses, why, and when it switched."""
 
 
-for command in (serve, demo, simulate, replay, calls, call, switches, usage, explain, rebuild, check, openapi):
+for command in (serve, demo, simulate, replay, calls, call, switches, usage, report, explain, rebuild, check, openapi):
     cli.add_command(command)
 
 

@@ -29,7 +29,7 @@ class _NoRedirect(HTTPRedirectHandler):
         """Take a redirect for the end."""
 
 
-def _asking(command: F) -> F:
+def asking(command: F) -> F:
     """Add the options that every querying command has."""
     url = click.option("--url", default=None, help="Where the API is; else CDR_API_BIND. A token: CDR_API_TOKEN.")
     as_json = click.option("--json", "as_json", is_flag=True, help="The API's own answer, for programs.")
@@ -130,7 +130,7 @@ def _say_more(answer: Mapping[str, Any]) -> None:
 
 
 @click.command()
-@_asking
+@asking
 @click.option("--state", type=click.Choice(["active", "ended", "all"]), default="active", show_default=True)
 @click.option("--license", "license_", type=click.Choice(["SMP+", "PMP+", "none"]))
 @click.option("--holder", help="Whose PMP+ pays or paid.")
@@ -157,7 +157,7 @@ def calls(url: str | None, as_json: bool, license_: str | None, **filters: Any) 
 
 
 @click.command()
-@_asking
+@asking
 @click.argument("id_", metavar="ID")
 @click.option("--deployment", help="Where the id is known in several.")
 def call(url: str | None, as_json: bool, id_: str, deployment: str | None) -> None:
@@ -191,7 +191,7 @@ def call(url: str | None, as_json: bool, id_: str, deployment: str | None) -> No
 
 
 @click.command()
-@_asking
+@asking
 @click.option("--kind", type=click.Choice(["type", "holder", "weight", "all"]), default="type", show_default=True)
 @click.option("--late", type=click.Choice(["false", "true", "all"]), default="false", show_default=True)
 @click.option("--holder", help="Whose PMP+ it was or became.")
@@ -214,7 +214,7 @@ def switches(url: str | None, as_json: bool, **filters: Any) -> None:
 
 
 @click.command()
-@_asking
+@asking
 @click.option("--history", is_flag=True, help="What was in use in each hour, or another --step.")
 @click.option("--peak", is_flag=True, help="When most of the shared pool was in use, and by which meetings.")
 @click.option("--step", type=click.Choice(["1m", "5m", "1h", "1d"]), help="Of the history.")

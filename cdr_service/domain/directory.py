@@ -34,6 +34,11 @@ _TWICE: Final = "there are two users with this address, with and without PMP+"
 _OVERRIDDEN: Final = "the holders file says otherwise"
 
 
+def is_guest_id(address: str) -> bool:
+    """Whether an address, as `normalize_address` spells it, is one that the Meeting Server made for a guest."""
+    return _GUEST_ID.match(address) is not None
+
+
 class User(Struct, frozen=True, array_like=True):
     """A user of the deployment."""
 
@@ -126,7 +131,7 @@ class Directory:
         """Return who is behind a call leg, from what its records say. Never raises; costs a few look-ups."""
         app = leg_type is not None and leg_type.casefold() == "acano"
         jid = normalize_address(remote_party or "") if app else None
-        if guest or (jid is not None and jid not in self.users and _GUEST_ID.match(jid)):
+        if guest or (jid is not None and jid not in self.users and is_guest_id(jid)):
             return GUEST if self.from_server else NOBODY
         if jid is not None and jid in self.users:
             return self._found(jid, "jid")

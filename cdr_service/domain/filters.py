@@ -13,6 +13,7 @@ from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.history import StepName
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.licensing import License
+from cdr_service.domain.reports import Grouping
 from cdr_service.domain.showing import standing_of, switch_kind
 from cdr_service.domain.timeline import Cause, Standing, Transition
 
@@ -91,6 +92,20 @@ class HistoryFilters(PeakFilters, frozen=True, kw_only=True):
 
     step: StepName = "1h"
     """How long a step is; days are those of UTC."""
+
+
+class SharedReportFilters(PeakFilters, frozen=True, kw_only=True):
+    """What is to be reported of the use of the shared pool."""
+
+    by: Grouping = "cospace"
+    """What is ranked. A user counts with what meetings took from when they first came."""
+
+
+class WhatIfFilters(PeakFilters, frozen=True, kw_only=True):
+    """What is to be decided anew."""
+
+    assign: str | None = None
+    """Addresses of users, separated by commas, who are taken to hold PMP+."""
 
 
 class CallMatch:

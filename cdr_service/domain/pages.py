@@ -28,6 +28,8 @@ class Listing(StrEnum):
     """Ids of the legs of one call by start."""
     USAGE = "usage"
     """The deployments, as they are set."""
+    REPORT = "report"
+    """The rows of a report by rank."""
     HISTORY = "history"
     """Steps of the history by start."""
     BRIDGES = "bridges"

@@ -20,6 +20,7 @@ from cdr_service.domain.history import (
 )
 from cdr_service.domain.history_views import HistoryView, PeakView, SharedMeetingView
 from cdr_service.domain.licensing import License
+from cdr_service.domain.options import Options
 from cdr_service.domain.pages import Cursor, Listing, Page, Place
 from cdr_service.domain.policies import policies_of
 from cdr_service.domain.views import rfc3339
@@ -109,12 +110,35 @@ class History:
 
         Without a span that of all that is kept, up to now.
         """
+        names, until = self._span(filters)
+        views = [await self._peak(name, self._policy(name, filters.policy), filters.since, until) for name in names]
+        return max(views, key=lambda view: view.shared_sixths)
+
+    async def spans(self, filters: PeakFilters) -> list[tuple[str, str, int, int]]:
+        """Return the deployments, policies and spans that a report is about; those without any history are left out.
+
+        Raises BadRequest.
+        """
+        names, until = self._span(filters)
+        found = []
+        for name in names:
+            policy = self._policy(name, filters.policy)
+            since = filters.since
+            if since is None:
+                since = (await self._history.recorded(name, until)).first
+            if since is not None and since < until:
+                found.append((name, policy, since, until))
+        return found
+
+    def options(self, deployment: str) -> Options:
+        """Return what a deployment is set to."""
+        return self._deployments[deployment].options
+
+    def _span(self, filters: PeakFilters) -> tuple[list[str], int]:
         until = _end(filters.until, self._clock())
         if filters.since is not None and filters.since >= until:
             raise BadRequest("since", "since must be earlier than until, and than now.")
-        names = asked(self._deployments, filters.deployment)
-        views = [await self._peak(name, self._policy(name, filters.policy), filters.since, until) for name in names]
-        return max(views, key=lambda view: view.shared_sixths)
+        return asked(self._deployments, filters.deployment), until
 
     async def _peak(self, name: str, policy: str, since: int | None, until: int) -> PeakView:
         found = await self.peak_of(name, policy, since, until)

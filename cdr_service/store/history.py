@@ -26,7 +26,7 @@ FORGET: Final = Script(files(__package__).joinpath("forget_hours.lua").read_text
 REMOVED: Final = b"before"
 READS_MAX: Final = 10
 """So often a read begins again because steps came for hours that it had not asked for."""
-AT_ONCE: Final = 200
+AT_ONCE: Final = 50
 """Hours settled or forgotten in one round, so that upkeep never stalls the intake."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode

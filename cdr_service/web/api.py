@@ -29,6 +29,7 @@ from cdr_service.web.health import Liveness, Readiness
 from cdr_service.web.openapi import description
 from cdr_service.web.parameters import Paging, Within
 from cdr_service.web.problems import problems
+from cdr_service.web.reports import REPORTS
 from cdr_service.web.use_cases import UseCases
 
 BODY_BYTES_MAX: Final = 1024 * 1024
@@ -190,7 +191,7 @@ def _of_now(status: int, body: object) -> web.Response:
 
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
-    *(calls, call, legs, meeting, switches, usage, usage_history, usage_peak, policies, explain),
+    *(calls, call, legs, meeting, switches, usage, usage_history, usage_peak, *REPORTS, policies, explain),
     *(bridges, dead_letters, metrics, alive, ready, openapi, docs),
 )
 """All of the API, in the order in which it is described."""

@@ -7,6 +7,7 @@ from cdr_service.reading.collection import Collection
 from cdr_service.reading.explaining import Explaining
 from cdr_service.reading.history import History
 from cdr_service.reading.queries import Queries
+from cdr_service.reading.reports import Reports
 from cdr_service.web.health import Health
 
 
@@ -15,6 +16,7 @@ class UseCases(NamedTuple):
 
     queries: Queries
     history: History
+    reports: Reports
     explaining: Explaining
     collection: Collection
     health: Health

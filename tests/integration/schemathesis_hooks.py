@@ -9,8 +9,9 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from tests.integration.command import SAMPLES
 
 BODIES = [path.read_bytes() for path in sorted(SAMPLES.rglob("*.xml"))]
-UNTOLD = ("cursor", "deployment", "policy", "since")
-"""Parameters of which only the service knows the good values: by what is set, what was given before, and the time."""
+UNTOLD = ("assign", "cursor", "deployment", "policy", "since")
+"""Parameters of which only the service knows the good values: by what is set, what was given before, the time, and
+what an address is."""
 
 OF_A_MEETING = re.compile(r"steps\[|(owner|initiator|scheduler)$|(holders|members)\[")
 """Keys of a described meeting whose values have to be addresses, or to make sense after the steps before."""

@@ -500,6 +500,21 @@ class TestAsking:
         lines = run(home, "usage", "--url", service.api_url, COLUMNS="80").stdout.splitlines()
         assert re.fullmatch(r"1 of 3 +1 +1 +2 +3 +join +default", lines[1])
 
+    def test_reports(self, service: Service, home: Path) -> None:
+        """Reports show who took SMP+, whose PMP+ was used, and what would have been."""
+        span = ("--url", service.api_url, "--since", "2024-03-12T11:00:00Z", "--until", "2024-03-12T11:02:00Z")
+        lines = run(home, "report", "shared", *span, COLUMNS="80").stdout.splitlines()
+        assert re.fullmatch(r"SMP\+ hours +meeting hours +meetings +of the peak +cospace", lines[0])
+        assert any(re.fullmatch(r"0\.02 +0\.02 +1 +50% +techsupport", line) for line in lines)
+        lines = run(home, "report", "holders", *span, COLUMNS="80").stdout.splitlines()
+        assert re.fullmatch(r"1 +0\.01 +1 +2024-03-12 11:02:00 +alice@example\.com", lines[1])
+        told = run(home, "report", "what-if", *span, "--assign", "zoe@example.com").stdout
+        assert "0 of 2 meetings would have been charged otherwise." in told
+        assert "found by address alone: zoe@example.com." in told
+        answer = json.loads(run(home, "report", "what-if", *span, "--assign", "bob@example.com", "--json").stdout)
+        assert answer["items"][0]["meetings_changed"] == 2
+        assert "addresses such as" in run(home, "report", "what-if", *span, "--assign", "bob").stderr
+
     def test_usage_over_time(self, service: Service, home: Path) -> None:
         """The history shows the most of each step, the peak its moment and its meetings; an empty one says so."""
         span = ("--since", "2024-03-12T11:00:00Z", "--until", "2024-03-12T11:02:00Z")
@@ -645,7 +660,7 @@ def test_help_names_every_command(home: Path) -> None:
     """The help lists the commands, each with a line; `python -m cdr_service` is the same as `cdr-service`."""
     told = run(home, "--help")
     assert told.returncode == 0
-    for name in ("serve", "demo", "simulate", "replay", "calls", "call", "switches", "usage"):
+    for name in ("serve", "demo", "simulate", "replay", "calls", "call", "switches", "usage", "report"):
         assert re.search(rf"^  {name} +\w", told.stdout, re.MULTILINE), name
     script = Path(os.sys.executable).with_name("cdr-service")
     if script.exists():
