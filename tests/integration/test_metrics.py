@@ -80,8 +80,9 @@ def test_every_name_and_label(tmp_path: Path) -> None:
 
 
 def test_workers_count_together(tmp_path: Path) -> None:
-    """Whichever worker is scraped tells of all; one that is killed takes no count with it."""
-    with running(tmp_path, "serve", "--workers", "2") as service:
+    """Whichever worker is scraped tells of all; one that is killed takes no count with it and leaves no file behind."""
+    (temporary := tmp_path / "temporary").mkdir()
+    with running(tmp_path, "serve", "--workers", "2", settings={"TMPDIR": str(temporary)}) as service:
         feed = Feed()
         for number in range(20):
             assert service.post(feed.document(call_start(f"c{number}"), call_end(f"c{number}"))) == 200
@@ -96,7 +97,9 @@ def test_workers_count_together(tmp_path: Path) -> None:
         eventually(lambda: len([one for one in service.descendants() if is_worker(one)]) == 3, "there is another")
         for _ in range(10):
             assert counted(service, "cdr_documents_total", outcome="accepted") == 20
+        assert len(list(temporary.glob("cdr-metrics-*/counter_*"))) == 2
         assert service.end() == 0
+    assert list(temporary.iterdir()) == []
 
 
 def is_worker(process: int) -> bool:
