@@ -155,8 +155,8 @@ class TestAuto:
         back.start()
         settings = {**server.settings, "CDR_POLICY": "auto", "CDR_DIRECTORY_INTERVAL_SECONDS": "1"}
         with running(tmp_path, "serve", settings=settings) as service:
-            back.join()
             begin(server, service, space="space-of-nobody", party=CAROL)
+            back.join()
             decided = call(service)
             assert (decided["license"]["policy"], decided["license"]["type"]) == ("auto", "SMP+")
             assert "(policy auto: owner, because the server runs 3.0)" in decided["license"]["reason"]
