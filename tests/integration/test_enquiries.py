@@ -151,7 +151,7 @@ class TestAuto:
     def test_the_first_decision_waits_for_the_release(self, tmp_path: Path, server: MeetingServer) -> None:
         """An API that is away when the service starts, and back before long: nothing has to be decided anew."""
         server.go_away()
-        back = Timer(2.0, server.come_back)
+        back = Timer(8.0, server.come_back)  # longer than any first decision waits for users and spaces
         back.start()
         settings = {**server.settings, "CDR_POLICY": "auto", "CDR_DIRECTORY_INTERVAL_SECONDS": "1"}
         with running(tmp_path, "serve", settings=settings) as service:
