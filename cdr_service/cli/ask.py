@@ -43,6 +43,7 @@ def ask(
     *,
     member: str = "items",
     body: Any = None,
+    seconds: float = SECONDS,
 ) -> Any:
     """Return the API's answer, which has `member`; end with one sentence where there is none. A `body` is posted."""
     url, token = _place(url)
@@ -55,7 +56,7 @@ def ask(
     request = Request(target, data, headers)  # noqa: S310 - see _place
     where = printable(url)
     try:
-        with _opener().open(request, timeout=SECONDS) as response:
+        with _opener().open(request, timeout=seconds) as response:
             answer = json.load(response)
     except HTTPError as problem:
         raise click.ClickException(_detail(problem)) from None

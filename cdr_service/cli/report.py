@@ -1,13 +1,16 @@
 """`report`: what took shared licenses, how holders use theirs, and what would be with other holders."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from cdr_service.cli.ask import ask, asking, print_json
 from cdr_service.cli.tables import Row, moment, show
 from cdr_service.domain.text import printable
+
+SECONDS: Final = 300
+"""How long a report may take: it may look at every call leg of months, and wait for another report."""
 
 F = Callable[..., None]
 
@@ -37,7 +40,7 @@ def report() -> None:
 @click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True)
 def shared(url: str | None, as_json: bool, **filters: Any) -> None:
     """Rank the spaces, owners or kinds of meeting that took SMP+, or the users who were in them."""
-    answer = ask(url, "/v1/reports/shared", filters)
+    answer = ask(url, "/v1/reports/shared", filters, seconds=SECONDS)
     if as_json:
         print_json(answer)
         return
@@ -62,7 +65,7 @@ def shared(url: str | None, as_json: bool, **filters: Any) -> None:
 @click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True)
 def holders(url: str | None, as_json: bool, **filters: Any) -> None:
     """Show how each PMP+ is used, and which never is."""
-    answer = ask(url, "/v1/reports/holders", filters)
+    answer = ask(url, "/v1/reports/holders", filters, seconds=SECONDS)
     if as_json:
         print_json(answer)
         return
@@ -86,7 +89,7 @@ def holders(url: str | None, as_json: bool, **filters: Any) -> None:
 @click.option("--assign", required=True, help="Users who are taken to hold PMP+, separated by commas.")
 def what_if(url: str | None, as_json: bool, **filters: Any) -> None:
     """Decide the history anew, as if some users had held PMP+."""
-    answer = ask(url, "/v1/reports/what-if", filters)
+    answer = ask(url, "/v1/reports/what-if", filters, seconds=SECONDS)
     if as_json:
         print_json(answer)
         return
