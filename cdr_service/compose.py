@@ -25,6 +25,7 @@ from cdr_service.errors import StoreLayoutError, StoreUnavailable
 from cdr_service.holders import HoldersFile
 from cdr_service.metrics import Counting, Metrics, TimedStore
 from cdr_service.reading.collection import Collection
+from cdr_service.reading.event_stream import READERS_MAX, EventStream
 from cdr_service.reading.explaining import Explaining
 from cdr_service.reading.history import History
 from cdr_service.reading.queries import Queried, Queries
@@ -37,6 +38,7 @@ from cdr_service.store.address import parse_store_url
 from cdr_service.store.collection import RedisCollection
 from cdr_service.store.connection import Connection, connect
 from cdr_service.store.embedded import embedded_server
+from cdr_service.store.event_stream import RedisEventStream
 from cdr_service.store.history import RedisHistory
 from cdr_service.store.keys import Keys
 from cdr_service.store.layout import read_layout
@@ -46,6 +48,7 @@ from cdr_service.store.upkeep import Upkeep
 from cdr_service.store.writes import Bounds
 from cdr_service.upkeep import Caretaker, Spans
 from cdr_service.web.api import api_app
+from cdr_service.web.events import frame
 from cdr_service.web.health import Readiness
 from cdr_service.web.intake import intake_server
 from cdr_service.web.server import listen, open_socket
@@ -54,6 +57,8 @@ from cdr_service.web.use_cases import UseCases
 
 READY_SECONDS: Final = 1.0
 """How long a readiness probe waits for the store."""
+API_CONNECTIONS_MAX: Final = READERS_MAX + 2000
+"""Connections of the API's port: those who follow the event stream, and room for queries."""
 SAFETY_SECONDS: Final = 30.0
 """How long what is known of the store's settings counts before it is asked for again."""
 
@@ -165,9 +170,13 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
         steps = RedisHistory(connection)
         history = History(queried, steps, reads, now)
         reports, explaining = Reports(history, steps, reads), Explaining(queried, reads, now)
+        event_stream = EventStream(intakes, RedisEventStream(connection), now, frame)
+        await stack.enter_async_context(event_stream.running())
         collection = Collection(reads, intakes, now)
-        api = api_app(settings, UseCases(queries, history, reports, explaining, collection, health, metrics))
-        api_port = await stack.enter_async_context(listen(api, outside.api, tls=_tls(settings, "api")))
+        use = UseCases(queries, history, reports, explaining, collection, event_stream, health, metrics)
+        api = api_app(settings, use)
+        listening = listen(api, outside.api, tls=_tls(settings, "api"), connections_max=API_CONNECTIONS_MAX)
+        api_port = await stack.enter_async_context(listening)
         receivers = {name: CountedReceiver(intake, metrics) for name, intake in intakes.items()}
         server = intake_server(receivers, settings.deployments)
         tls = _tls(settings, "intake")

@@ -49,6 +49,7 @@ EVENT_NAMES: Final = frozenset(
         "request.failed",
         "document.failed",
         "events.dropped",
+        "reader.dropped",
         "dead_letters.dropped",
         "directory.unreadable",
         "directory.differs",

@@ -9,13 +9,15 @@ from typing import Any
 import click
 from click.exceptions import Exit
 
-from cdr_service.cli.ask import call, calls, switches, usage
+from cdr_service.cli.ask import call, calls, switches, why
 from cdr_service.cli.describe import openapi
 from cdr_service.cli.explain import explain
+from cdr_service.cli.follow import tail
 from cdr_service.cli.keep import check, rebuild
 from cdr_service.cli.report import report
 from cdr_service.cli.send import replay, simulate
 from cdr_service.cli.serve import demo, serve
+from cdr_service.cli.usage import usage
 from cdr_service.errors import EmbeddedServerError, StoreLayoutError, StoreUnavailable, StoreUrlError
 from cdr_service.settings import SettingsError
 from cdr_service.web.server import ListenError
@@ -51,7 +53,13 @@ def cli() -> None:
     """Receive the CDRs of Cisco Meeting Servers and tell which license each call uses, why, and when it switched."""
 
 
-for command in (serve, demo, simulate, replay, calls, call, switches, usage, report, explain, rebuild, check, openapi):
+COMMANDS = (
+    *(serve, demo, simulate, replay),
+    *(calls, call, why, switches, usage, tail, report, explain, openapi),
+    *(rebuild, check),
+)
+
+for command in COMMANDS:
     cli.add_command(command)
 
 

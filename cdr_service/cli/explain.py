@@ -10,7 +10,8 @@ from typing import Any, Final
 import click
 import msgspec
 
-from cdr_service.cli.ask import ask, license_text, print_json
+from cdr_service.cli.ask import license_text
+from cdr_service.cli.asking import ask, print_json
 from cdr_service.cli.serve import config_option
 from cdr_service.cli.tables import Row, show
 from cdr_service.compose import now, options_of

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from cdr_service.cli.ask import ask, asking, print_json
+from cdr_service.cli.asking import ask, asking, print_json
 from cdr_service.cli.tables import Row, moment, show
 from cdr_service.domain.text import printable
 

@@ -43,6 +43,9 @@ class CallFilters(Struct, frozen=True, kw_only=True):
     """A part of the call's name."""
     meeting: str | None = None
     """The meeting's id."""
+    find: str | None = None
+    """A part of whatever people call a meeting by: its name, its space, its owner, a holder who pays or paid, or the
+    name, address or number of somebody in it; or one of its ids as a whole."""
     since: Time | None = None
     """The span's begin; what reaches into the span is selected."""
     until: Time | None = None
@@ -108,6 +111,17 @@ class WhatIfFilters(PeakFilters, frozen=True, kw_only=True):
     """Addresses of users, separated by commas, who are taken to hold PMP+."""
 
 
+class EventFilters(Struct, frozen=True, kw_only=True):
+    """Which events are asked for; None takes all."""
+
+    types: str | None = None
+    """Names of events, separated by commas; `license.*` for all that begin so."""
+    deployment: str | None = None
+    """Of this deployment only."""
+    call: str | None = None
+    """The id of a call."""
+
+
 class CallMatch:
     """Tells whether a call is selected. Each question is cheaper than the next, so ask them in order."""
 
@@ -117,6 +131,7 @@ class CallMatch:
         self._holder = _spelled(filters.holder)
         self._text = fold_case(filters.participant or "")
         self._address = _spelled(filters.participant)
+        self._find = fold_case((filters.find or "").strip())
         self._exact = {
             field: wanted.lower()
             for field in ("tenant", "cospace", "meeting")
@@ -126,7 +141,7 @@ class CallMatch:
     @property
     def asks_for_participants(self) -> bool:
         """Do the legs matter?"""
-        return self._filters.participant is not None
+        return self._filters.participant is not None or bool(self._find)
 
     def call(self, call: Call) -> bool:
         """Is it selected by what the call itself tells?"""
@@ -152,7 +167,28 @@ class CallMatch:
 
     def participants(self, legs: Iterable[Leg]) -> bool:
         """Is it selected by one of its participants?"""
+        if self._filters.participant is None:
+            return True
         return any(leg.counted and self._is_participant(leg) for leg in legs)
+
+    def found(self, call: Call, meeting: Meeting, policy: str, legs: Iterable[Leg]) -> bool:
+        """Is it what somebody looks for?"""
+        if not self._find:
+            return True
+        if self._find in map(fold_case, filter(None, (call.id, meeting.id, call.cospace))):
+            return True
+        texts = [call.name, call.owner_name, call.cdr_tag, meeting.owner.user]
+        texts += [change.after.holder for change in standing_of(meeting, policy).transitions if change.after]
+        for leg in legs:
+            if leg.counted:
+                texts += [
+                    leg.shown_name,
+                    leg.identity_now.user,
+                    leg.remote_party,
+                    leg.remote_address,
+                    leg.shown_address,
+                ]
+        return any(self._find in fold_case(text) for text in texts if text)
 
     def _is_participant(self, leg: Leg) -> bool:
         if self._text in fold_case(leg.shown_name or ""):

@@ -138,10 +138,11 @@ class Gathering:
             on_call = await self._reads.leg_ids(scope.deployment, [one.call.id for one in loaded])
             legs = await self.things(scope.deployment, Leg, {leg for ids in on_call for leg in ids})
             by_id = {leg.id: leg for leg in legs}
+            of_call = [[by_id[leg] for leg in ids if leg in by_id] for ids in on_call]
             loaded = [
                 one
-                for one, on_it in zip(loaded, on_call, strict=True)
-                if match.participants(by_id[leg] for leg in on_it if leg in by_id)
+                for one, legs in zip(loaded, of_call, strict=True)
+                if match.participants(legs) and match.found(one.call, one.meeting, scope.policy, legs)
             ]
         return await self.known(scope, loaded)
 

@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from cdr_service.domain.description import Description
 from cdr_service.domain.explain import Explained
-from cdr_service.domain.filters import CallFilters, HistoryFilters, PeakFilters, SwitchFilters
+from cdr_service.domain.filters import CallFilters, EventFilters, HistoryFilters, PeakFilters, SwitchFilters
 from cdr_service.domain.history_views import HistoryView, PeakView
 from cdr_service.domain.pages import Page
 from cdr_service.domain.policy_views import PolicyView
@@ -24,7 +24,8 @@ from cdr_service.settings import ServiceSettings
 from cdr_service.web.docs import HEADERS as DOCS_HEADERS
 from cdr_service.web.docs import docs_page
 from cdr_service.web.doors import api_door
-from cdr_service.web.endpoints import JSON, Endpoint, get, post, routes
+from cdr_service.web.endpoints import EVENT_STREAM, JSON, Endpoint, get, post, routes
+from cdr_service.web.events import LAST_EVENT_ID, Events
 from cdr_service.web.health import Liveness, Readiness
 from cdr_service.web.openapi import description
 from cdr_service.web.parameters import Paging, Within
@@ -143,6 +144,16 @@ async def dead_letters(use: UseCases, page: Paging) -> Page[DeadLetterView]:
     return await use.collection.dead_letters(page.limit, page.cursor)
 
 
+@get("/v1/events", answers={200: None}, media=EVENT_STREAM, headers={LAST_EVENT_ID: "Goes on after this event."})
+async def events(use: UseCases, wanted: EventFilters, request: web.Request) -> web.StreamResponse:
+    """Follow what happens, from now on or after an event: server-sent events, without an end.
+
+    The `data` of each event is the object that the log shows too, and its `id` leads on after a break. `reset` says
+    that continuity was lost, `dropped` why the stream ends.
+    """
+    return await Events(use.event_stream).stream(request, wanted)
+
+
 @get("/metrics", media="text/plain")
 async def metrics(use: UseCases) -> web.Response:
     """Tell the same in numbers, for Prometheus."""
@@ -192,7 +203,7 @@ def _of_now(status: int, body: object) -> web.Response:
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *(calls, call, legs, meeting, switches, usage, usage_history, usage_peak, *REPORTS, policies, explain),
-    *(bridges, dead_letters, metrics, alive, ready, openapi, docs),
+    *(bridges, dead_letters, events, metrics, alive, ready, openapi, docs),
 )
 """All of the API, in the order in which it is described."""
 
@@ -216,4 +227,9 @@ def api_app(settings: ServiceSettings, use: UseCases) -> web.Application:
         client_max_size=BODY_BYTES_MAX,
     )
     app.add_routes(routes(ENDPOINTS, use))
+
+    async def end_streams(_: web.Application) -> None:
+        use.event_stream.end()
+
+    app.on_shutdown.append(end_streams)
     return app

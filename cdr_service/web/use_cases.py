@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from cdr_service.metrics import Metrics
 from cdr_service.reading.collection import Collection
+from cdr_service.reading.event_stream import EventStream
 from cdr_service.reading.explaining import Explaining
 from cdr_service.reading.history import History
 from cdr_service.reading.queries import Queries
@@ -19,5 +20,6 @@ class UseCases(NamedTuple):
     reports: Reports
     explaining: Explaining
     collection: Collection
+    event_stream: EventStream
     health: Health
     metrics: Metrics

@@ -471,8 +471,9 @@ class TestAsking:
             f"call {SWITCH_CALL} name techsupport state active from (UTC) 2024-03-12 11:00:00 to (UTC) -",
             "people 2, at most 2 license PMP+ of alice@example.com why alice@example.com, who holds PMP+, joined as",
             "under owner SMP+ meeting e3c1c9b0-7f0e-4d0c-9a57-2f5a4d3b7a02 complete yes",
-            "2024-03-12 11:00:00 none SMP+ first_participant nobody in the meeting is known to hold PMP+",
-            "2024-03-12 11:01:12 SMP+ PMP+ of alice@example.com member_joined alice@example.com, who holds PMP+",
+            "2024-03-12 11:00:00 bob@example.com joins 2024-03-12 11:00:00 none -> SMP+ first_participant: nobody in",
+            "2024-03-12 11:01:12 alice@example.com, who holds PMP+, joins 2024-03-12 11:01:12 SMP+ -> PMP+ of alice",
+            "PMP+ of alice@example.com member_joined: alice@example.com, who holds PMP+, joined as leg",
         ):
             assert part in shown
         assert max(map(cell_len, told.splitlines())) <= 80
@@ -482,7 +483,7 @@ class TestAsking:
         """An ended call uses no license any more; its changes are kept."""
         told = run(home, "call", WEB_CALL, "--url", service.api_url, COLUMNS="80").stdout
         assert re.search(r"^license +none$", told, re.MULTILINE) or "license      none" in told
-        assert "2024-03-12 09:21:05  SMP+  none  participant_left\n" in told
+        assert "2024-03-12 09:21:05  SMP+ -> none\n  participant_left: " in told
         listed = run(home, "calls", "--url", service.api_url, "--state", "ended", COLUMNS="80").stdout
         assert f"  {WEB_CALL}  ended\n" in listed
 

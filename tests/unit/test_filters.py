@@ -178,3 +178,33 @@ def test_switches_are_selected_by_meeting() -> None:
     assert match.meeting("m1")
     assert not match.meeting("m")
     assert SwitchMatch(SwitchFilters()).meeting("m")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("standup", True),
+        ("  ALICE ", True),
+        ("carol", True),
+        ("Robert", True),
+        ("1001", True),
+        ("bob@ex", True),
+        ("Space-1", True),
+        ("pace-1", False),
+        ("Meeting-1", True),
+        ("recorder", False),
+        ("erin", False),
+        ("", True),
+    ],
+)
+def test_a_call_is_found_by_what_people_call_it(text: str, expected: bool) -> None:
+    """One text finds a name, an owner, a holder, a person or a number by a part of it, and an id as a whole."""
+    known = call(name="Team Standup", cospace="space-1", owner_name="Carol's space", correlator="meeting-1")
+    standing = Standing(SHARED, (change(10, None, ALICE), change(150, ALICE, SHARED)))
+    meeting = Meeting("meeting-1", ("c",), timeline=Timeline(standings={"join": standing}))
+    bob = Leg("l", remote_party="1001@pbx.example.com", display_name="Robert", remote_address="bob@example.com")
+    recorder = Leg("r", remote_party="recorder@example.com", recorder=True)
+    assert not recorder.counted
+    match = CallMatch(CallFilters(find=text))
+    assert match.found(known, meeting, "join", [bob, recorder]) is expected
+    assert match.asks_for_participants is bool(text)
