@@ -5,7 +5,7 @@ UV_VERSION := 0.13.9
 # A uv on the PATH serves; otherwise one is put beside the project, apart from its environment.
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 
-.PHONY: demo run test test-faults image helm lint format bench clean
+.PHONY: demo run test test-faults test-browser image helm lint format bench clean
 
 demo: .venv/ready ## Everything at once, with a simulated Meeting Server that places calls
 	@$(BIN)/cdr-service demo
@@ -14,7 +14,7 @@ run: .venv/ready ## Ready for a real Meeting Server: all interfaces, a token mad
 	@$(BIN)/cdr-service serve --first-run
 
 test: .venv/ready
-	$(BIN)/pytest --ignore tests/image --ignore tests/helm
+	$(BIN)/pytest --ignore tests/image --ignore tests/helm --ignore tests/browser
 
 test-faults: .venv/ready ## The fault tests in their long form: kills, cuts and restarts by the hundred
 	CDR_TEST_FAULTS=long $(BIN)/pytest tests/faults -s --timeout 3000
@@ -24,6 +24,10 @@ image: .venv/ready ## The steps of the image without an engine, the wheel in an 
 
 helm: .venv/ready .tools/charts/ready ## The chart: lint, rendering, schemas, alerts, and its own test against a real service
 	$(BIN)/pytest tests/helm
+
+test-browser: .venv/ready | $(UV) ## The live page in a real Chromium, Debian's unless CDR_TEST_CHROMIUM names another
+	$(UV) sync --locked --quiet --inexact --extra embedded --group browser --python $(PYTHON)
+	$(BIN)/pytest tests/browser
 
 lint: .venv/ready
 	$(BIN)/ruff check .

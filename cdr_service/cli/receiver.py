@@ -54,6 +54,7 @@ def where_to_push(settings: Settings, service: Running, environ: Mapping[str, st
         file = environ.get("CDR_INTAKE_TOKEN_FILE")
         lines.append(f"TOKEN is in the file {file}." if file else "TOKEN is the intake token of the settings.")
     lines.append(f"Not clustered? Then add {'&' if query else '?'}bridge=NAME, another one on each Call Bridge.")
+    lines.append(f"  the page:    {service.api_url}/")
     lines.append(f"  live calls:  {curl(settings, f'{service.api_url}/v1/calls')}")
     return "\n".join(["", *lines, ""])
 

@@ -189,6 +189,7 @@ async def _demo(environ: Mapping[str, str], seed: int) -> None:
         while not stop.is_set():
             click.echo(
                 f"\nA simulated Meeting Server (seed {seed}) places calls, {DEMO_SPEED:g} times as fast as real ones.\n"
+                f"  the page:    {service.api_url}/\n"
                 f"  live calls:  {curl(settings, f'{service.api_url}/v1/calls')}\n"
                 f"  switches:    {curl(settings, f'{service.api_url}/v1/switches')}\n"
                 f"  as tables:   {command} calls --url {service.api_url}\n"

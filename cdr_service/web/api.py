@@ -28,6 +28,7 @@ from cdr_service.web.endpoints import EVENT_STREAM, JSON, Endpoint, get, post, r
 from cdr_service.web.events import LAST_EVENT_ID, Events
 from cdr_service.web.health import Liveness, Readiness
 from cdr_service.web.openapi import description
+from cdr_service.web.page import PAGE_PATHS, page_routes
 from cdr_service.web.parameters import Paging, Within
 from cdr_service.web.problems import problems
 from cdr_service.web.reports import REPORTS
@@ -221,12 +222,12 @@ def _docs_page() -> str:
 
 def api_app(settings: ServiceSettings, use: UseCases) -> web.Application:
     """Return the application of the API's port."""
-    open_paths = {endpoint.path for endpoint in ENDPOINTS if not endpoint.needs_token}
+    open_paths = PAGE_PATHS | {endpoint.path for endpoint in ENDPOINTS if not endpoint.needs_token}
     app = web.Application(
         middlewares=[problems, api_door(settings.api_token, settings.api_bind, open_paths)],
         client_max_size=BODY_BYTES_MAX,
     )
-    app.add_routes(routes(ENDPOINTS, use))
+    app.add_routes([*routes(ENDPOINTS, use), *page_routes()])
 
     async def end_streams(_: web.Application) -> None:
         use.event_stream.end()

@@ -1,0 +1,105 @@
+// Puts the page together.
+
+import { get, tokenFrom } from "./api.js";
+import { chart } from "./chart.js";
+import { detail } from "./detail.js";
+import { $, h, say } from "./dom.js";
+import { bridges, feed } from "./feed.js";
+import { finder } from "./find.js";
+import { gauges } from "./gauges.js";
+import { meetings } from "./meetings.js";
+import { State } from "./state.js";
+import { follow } from "./stream.js";
+import { themes } from "./theme.js";
+import { tokens } from "./token.js";
+
+const EVENTS = "call.*,leg.*,license.*,records.missing,session.replaced,directory.changed";
+const STATES = { live: "live", away: "no connection", connecting: "connecting", failing: "no answer" };
+const AGES_MILLISECONDS = 5000;
+const AGAIN_MILLISECONDS = 2000;
+
+let state = null;
+let stream = "connecting";
+let trouble = null;
+let ending = new AbortController();
+
+tokenFrom(tokens($("token")));
+themes($("theme"));
+const dialog = detail($("detail"), { closed: () => history.replaceState(null, "", location.pathname) });
+const open = (id) => {
+  history.replaceState(null, "", `#meeting=${encodeURIComponent(id)}`);
+  dialog.show(id);
+};
+const table = meetings(open);
+const views = [gauges($("gauges")), chart($("chart")), table.show, feed($("feed"), open), bridges($("bridges"))];
+finder($("find"), { deployment: () => state?.deployment, found: table.find, open });
+
+function show(now, failed = null) {
+  if (now !== state) return;
+  trouble = failed;
+  status();
+  if (!now.usage) return;
+  say($("policy"), `by the policy ${now.usage.policy}`);
+  views.forEach((view) => view(now));
+}
+
+function connection(name) {
+  stream = name;
+  status();
+}
+
+/** Say whether what is shown is what is: the stream must be there, and the service must answer. */
+function status() {
+  const name = stream === "live" && trouble ? "failing" : stream;
+  $("status").dataset.state = name;
+  $("status").title = trouble ?? "";
+  say($("status"), STATES[name]);
+}
+
+/** Show one deployment from now on. */
+function watch(deployment) {
+  ending.abort();
+  ending = new AbortController();
+  state = new State(deployment, show, ending.signal);
+  const own = state;
+  const on = {
+    event(event) {
+      own.heard(event);
+      dialog.heard(event);
+    },
+    fresh() {
+      own.fresh();
+      dialog.anew();
+    },
+    state: connection,
+  };
+  follow({ types: EVENTS, deployment }, on, ending.signal);
+  own.keep();
+}
+
+/** Ask which deployments there are, until somebody answers. */
+async function deployments() {
+  for (;;) {
+    try {
+      return (await get("v1/usage", { limit: 500 })).items.map((one) => one.deployment);
+    } catch {
+      connection("away");
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MILLISECONDS));
+    }
+  }
+}
+
+async function start() {
+  const names = await deployments();
+  const choice = $("deployment");
+  choice.append(...names.map((name) => h("option", { value: name }, name)));
+  choice.addEventListener("change", () => watch(choice.value));
+  $("deployment-label").hidden = names.length < 2;
+  watch(names[0]);
+  const [, id] = location.hash.match(/^#meeting=(.+)$/) ?? [];
+  if (id) dialog.show(decodeURIComponent(id));
+}
+
+setInterval(() => state?.usage && !document.hidden && show(state, trouble), AGES_MILLISECONDS);
+document.addEventListener("visibilitychange", () => document.hidden || state?.fresh());
+start();
