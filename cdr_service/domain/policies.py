@@ -62,7 +62,7 @@ def _member_joined(situation: Situation) -> Charge | None:
     user, leg, _, sure = situation.members[0]
     reason = f"{user}, who holds PMP+, joined as leg {leg}"
     if user == situation.freed:
-        reason = f"{user}, who holds PMP+ and is in as leg {leg}, pays one meeting less now"
+        reason = f"{user}, who is in as leg {leg}, holds PMP+, which is free to pay this meeting now"
     # Which of several holders pays is not documented.
     return Charge(PERSONAL, user, 0, reason, sure and len(situation.members) == 1)
 
@@ -71,7 +71,7 @@ def _owner_pays(situation: Situation, words: str) -> Charge | None:
     owner = situation.known.space.owner
     if owner.user is None or not owner.holds_license or not situation.owner_can_pay:
         return None
-    freed = ", and it pays one meeting less now" if owner.user == situation.freed else ""
+    freed = ", which is free to pay this meeting now" if owner.user == situation.freed else ""
     reason = f"{owner.user}, who {words}, holds PMP+{freed}"
     return Charge(PERSONAL, owner.user, 0, reason, situation.known.space.known and owner.sure)
 

@@ -303,7 +303,7 @@ class TestPayers:
         room.go(CAROL)
         other = standing_of(room.books.meetings["n"], "join")
         assert other.transitions[-1].reason == (
-            f"{CAROL}, who holds PMP+ and is in as leg second, pays one meeting less now"
+            f"{CAROL}, who is in as leg second, holds PMP+, which is free to pay this meeting now"
         )
 
 
