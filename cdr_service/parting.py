@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from cdr_service.domain.bookkeeping import Bookkeeper
 from cdr_service.domain.commit import Document
-from cdr_service.domain.prefetch import named
+from cdr_service.domain.prefetch import folded_whole, named
 from cdr_service.domain.records import Batch, Record, RejectedRecord
 from cdr_service.domain.workspace import DIRECTORY, SERVER, Key, Workspace
 
@@ -109,9 +109,11 @@ def named_by(pieces: Iterable[Piece]) -> set[Key]:
     """Return the keys of everything that the records name."""
     keys: set[Key] = {DIRECTORY, SERVER}
     for piece in pieces:
-        batch = piece.waiting.batch
-        if batch is not None:
-            keys.add(("session", batch.session))
+        document = piece.waiting.document
+        if document is not None and document.batch is not None:
+            source = document.source
+            keys |= {("session", source.session), ("bridge", source.bridge)}
+        keys |= folded_whole(piece.records, {})
         for record in piece.records:
             keys |= named(record)
     return keys

@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from itertools import count
+from itertools import chain, count
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -19,12 +19,12 @@ from cdr_service.domain.bookkeeping import Bookkeeper
 from cdr_service.domain.commit import Commit, DeadLetter, Document, Snapshot, dead_letter, record_letters
 from cdr_service.domain.events import Event
 from cdr_service.domain.options import Options
-from cdr_service.domain.prefetch import behind
+from cdr_service.domain.prefetch import behind, folded_whole
 from cdr_service.domain.recent import RECENT
 from cdr_service.domain.reception import Received, Reception, bring_in_line, is_new
 from cdr_service.domain.sessions import Session
 from cdr_service.domain.steps import changes
-from cdr_service.domain.workspace import Key, NeedsLoad, Workspace
+from cdr_service.domain.workspace import LEGS_OF, Key, NeedsLoad, Workspace
 from cdr_service.errors import Draining, StoreConflict, StoreUnavailable
 from cdr_service.parting import RECORDS_PER_COMMIT, Piece, Task, Waiting, named_by, parted
 
@@ -257,8 +257,10 @@ class Intake:
         """Work out what the documents change, loading what that needs."""
         snapshot, now = Snapshot(), self._clock()
         await self._store.load(self.deployment.name, snapshot, named_by(pieces))
-        await self._store.load(self.deployment.name, snapshot, behind(snapshot.things, "leg"))
-        await self._store.load(self.deployment.name, snapshot, behind(snapshot.things, "call"))
+        whole = folded_whole(chain.from_iterable(piece.records for piece in pieces), snapshot.things)
+        await self._store.load(self.deployment.name, snapshot, behind(snapshot.things, "leg") | whole)
+        for kind in ("call", "meeting", LEGS_OF):
+            await self._store.load(self.deployment.name, snapshot, behind(snapshot.things, kind))
         token = secrets.token_hex(8)
         while True:
             ids = (f"{token}-{number}" for number in count())

@@ -133,7 +133,7 @@ class Leg(Struct, frozen=True, array_like=True):
     @property
     def is_lync(self) -> bool:
         """Lync and Skype people may have two or three legs that share one groupId."""
-        return self.sub_type is not None and self.sub_type.lower() == "lync"
+        return is_lync(self.sub_type)
 
     @property
     def shown_name(self) -> str | None:
@@ -188,6 +188,11 @@ class Leg(Struct, frozen=True, array_like=True):
             if ended and self.ending and self.ending.duration_seconds is not None:
                 return min(first.at.time, ended.time - self.ending.duration_seconds * 1000)
         return first.at.time
+
+
+def is_lync(sub_type: str | None) -> bool:
+    """Is this the subType of a Lync or Skype person's leg?"""
+    return sub_type is not None and sub_type.lower() == "lync"
 
 
 def observe_start(
