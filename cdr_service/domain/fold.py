@@ -141,8 +141,10 @@ class Fold:
             return
         paying = standing.license
         if paying is not None and paying.type == PERSONAL:
-            if not self._is_open_again(policy, standing, paying, occurrence):
+            if not self._is_open_again(policy, paying, occurrence):
                 return
+            if occurrence.kind is Kind.JOINED:
+                standing = _with_payer_as_candidate(standing, paying)
             standing = self._reopened(policy, standing, at)
         elif occurrence.kind in (Kind.LEARNED, Kind.IDENTIFIED):
             standing = self._reopened(policy, standing, at)
@@ -151,7 +153,7 @@ class Fold:
         standing = self._with_owner(policy, standing, at)
         self._standings[policy.id] = self._decided(policy, standing, occurrence)
 
-    def _is_open_again(self, policy: Policy, standing: Standing, paying: License, occurrence: Occurrence) -> bool:
+    def _is_open_again(self, policy: Policy, paying: License, occurrence: Occurrence) -> bool:
         """Return whether a meeting that a PMP+ pays has to be decided anew. It stays, unless a setting says no.
 
         Source: no document says that it reverts; "has joined" reads as sticky (setting join_sticky).
@@ -161,10 +163,7 @@ class Fold:
             return self._rules_changed(policy) or not (self._payable and self._still_holds(holder))
         if occurrence.kind is Kind.JOINED:
             overrides = self._options.join_overrides_owner and paying.rule != "member-joined"
-            if not overrides or identity.user in (None, holder):
-                return False
-            claim = Claim(identity.user, occurrence.at)
-            return self._pays_as_member(policy, identity) and self._granted(policy, standing, claim) == claim.wanted
+            return overrides and identity.user != holder and self._pays_as_member(policy, identity)
         if self._options.join_sticky or occurrence.kind is not Kind.LEFT or paying.rule != "member-joined":
             return False
         holders = (person.holder() for person in self._count.everybody.values())
@@ -330,6 +329,13 @@ class Fold:
         transition = Transition(occurrence.at, before, None, cause, None, occurrence.leg or None, user, reason)
         standing = _without_claims(standing, occurrence.at)
         return replace(standing, license=None, transitions=(*standing.transitions, transition))
+
+
+def _with_payer_as_candidate(standing: Standing, paying: License) -> Standing:
+    """Return the standing as if nobody paid yet, in which who pays may go on with the place that it has."""
+    claim = next(claim for claim in standing.claims if claim.holder == paying.holder and claim.ended is None)
+    claims = tuple(other for other in standing.claims if other is not claim)
+    return replace(standing, claims=claims, candidates=(Candidate(claim.holder, (), claim.wanted, claim),))
 
 
 def _without_claims(standing: Standing, at: OrderKey) -> Standing:

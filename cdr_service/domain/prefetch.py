@@ -67,7 +67,7 @@ def folded_whole(records: Iterable[Record], things: Mapping[Key, Any]) -> set[Ke
     for leg in tied:
         known = things.get(("leg", leg))
         calls |= named_on.get(leg, set()) | set(known.calls if known else ())
-    return {(LEGS_OF, call) for call in calls} - things.keys()
+    return {key for call in calls if (key := (LEGS_OF, call)) not in things}
 
 
 def behind(things: Mapping[Key, Any], kind: str) -> set[Key]:
