@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from cdr_service.domain.calls import (
+    OBSERVED,
     Call,
     Meeting,
     Recording,
@@ -17,6 +18,7 @@ from cdr_service.domain.calls import (
     recording_occurrences,
     with_start,
 )
+from cdr_service.domain.found import FoundCall, FoundLeg, observe_gone, with_found, with_found_leg
 from cdr_service.domain.learning import Learner
 from cdr_service.domain.legs import Leg, observe_end, observe_start, observe_update
 from cdr_service.domain.records import (
@@ -112,6 +114,37 @@ class Bookkeeper(Learner):
             self.estimate_end(call, None)
             self._tell("call.started", self._known_call(call.id), at, reopened=True)
 
+    def find_call(self, found: FoundCall, at: OrderKey) -> None:
+        """Take in a call from the Meeting Server's list, as found at that time; what a callStart told stands."""
+        self._workspace.heard.add(found.id)
+        known = self._revived(self._workspace.call(found.id), at)
+        if known is not None and (known.started is not None or known.end is not None or known.correlator is not None):
+            return
+        first_seen = min(at, at._replace(time=found.began))
+        before = known or Call(found.id, found.session, first_seen, found.call_bridge, complete=False)
+        call = with_found(before, found)
+        self._workspace.put(call, "call", call.id)
+        absorbed = None
+        if known is not None and known.meeting != call.meeting:
+            absorbed = self._workspace.meeting(known.meeting)
+            self._settling.dissolve(known.meeting, call.meeting)
+        self._join_meeting(call, absorbed)
+        meeting = self._workspace.meeting(call.meeting)
+        if meeting is not None and meeting.described is None and meeting.call_type is None and call.call_type:
+            self._workspace.put(replace(meeting, call_type=call.call_type), "meeting", meeting.id)
+            self._settling.fold_whole(meeting.id)
+        if known is None:
+            self._tell("call.started", call, at, found=True)
+
+    def find_leg(self, found: FoundLeg, at: OrderKey) -> None:
+        """Take in a leg from the Meeting Server's list, as found at that time."""
+        leg = with_found_leg(self._leg(found.id), found, at, self._options.link_leg_subtypes)
+        self._leg_changed(Source(OBSERVED), leg, at)
+
+    def lose_leg(self, leg: str, at: OrderKey) -> None:
+        """Take in that the Meeting Server no longer has a leg, as seen at that time."""
+        self._leg_changed(Source(OBSERVED), observe_gone(self._leg(leg), at), at)
+
     def _leg(self, leg: str) -> Leg:
         return self._workspace.leg(leg) or Leg(leg)
 
@@ -129,6 +162,9 @@ class Bookkeeper(Learner):
         self._workspace.heard.add(call)
         known = self._workspace.call(call) if ends else self._revived(self._workspace.call(call), at)
         if known is not None:
+            if known.session == OBSERVED != source.session:
+                known = replace(known, session=source.session, call_bridge=source.call_bridge or known.call_bridge)
+                self._workspace.put(known, "call", call)
             if at >= known.first_seen:
                 return known
             known = replace(known, first_seen=at)

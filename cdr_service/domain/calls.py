@@ -20,6 +20,9 @@ from cdr_service.domain.timeline import Kind, Occurrence, Timeline
 
 STALE: Final = "~"
 """Stands for the session in the estimated end of a call from which nothing was heard; sorts after every session."""
+OBSERVED: Final = ""
+"""Stands for the session of what was read from the Meeting Server's lists rather than told by a record; no Call Bridge
+has it, and it sorts before every session."""
 
 
 class Reported(Struct, frozen=True, array_like=True):

@@ -204,7 +204,7 @@ def observe_start(
     """
     seen = Seen.STARTED_IN_IVR if record.ivr else Seen.STARTED
     return replace(
-        _with(leg, Observation(at, seen, record.call)),
+        observe(leg, Observation(at, seen, record.call)),
         remote_party=record.remote_party,
         remote_address=record.remote_address,
         local_address=record.local_address,
@@ -235,7 +235,7 @@ def observe_update(leg: Leg, record: CallLegUpdate, at: OrderKey) -> Leg:
     current = leg.current
     if current is None or current.at < at:
         current = Current(at, record.display_name, record.remote_address, record.cdr_tag, record.group_id)
-    return replace(_with(leg, Observation(at, seen, record.call)), current=current)
+    return replace(observe(leg, Observation(at, seen, record.call)), current=current)
 
 
 def observe_end(leg: Leg, record: CallLegEnd, at: OrderKey) -> Leg:
@@ -254,11 +254,11 @@ def observe_end(leg: Leg, record: CallLegEnd, at: OrderKey) -> Leg:
         video if known else None,
         presentation if known else None,
     )
-    return replace(_with(leg, Observation(at, Seen.ENDED)), ending=ending)
+    return replace(observe(leg, Observation(at, Seen.ENDED)), ending=ending)
 
 
-def _with(leg: Leg, observation: Observation) -> Leg:
-    """Return the leg with one more observation in its place; the same record twice stays one."""
+def observe(leg: Leg, observation: Observation) -> Leg:
+    """Return the leg with one more observation in its place; the same one twice stays one."""
     observations = leg.observations
     if not observations or observations[-1].at < observation.at:
         return replace(leg, observations=(*observations, observation))

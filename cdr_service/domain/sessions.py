@@ -105,6 +105,14 @@ class Session(Struct, frozen=True, array_like=True):
     """The numbers up to the first range that is kept, where there were too many: what is missing among them is lost."""
     ending: str | None = None
     """Calls with greater ids than this are still to be ended, or gone on with, as `replaced` says; None: none are."""
+    owed: Gap | None = None
+    """Records at its end that the Meeting Server says it generated, and that did not come in time."""
+
+    @property
+    def latest_number(self) -> int:
+        """The highest correlatorIndex seen; -1 where there is none."""
+        ranges = self.seen.get("", ())
+        return ranges[-1].last if ranges else -1
 
     @property
     def ran_until(self) -> int:
@@ -163,6 +171,8 @@ class Session(Struct, frozen=True, array_like=True):
         for gap in self.gaps():
             if gap.noticed < settled_before or any(loss.concerns(gap) for loss in self.told):
                 yield gap
+        if self.owed is not None and self.owed.last > self.latest_number:
+            yield self.owed._replace(first=max(self.owed.first, self.latest_number + 1))
         begins = next(iter(self.seen.get("", ())), None)
         owed = min((loss.number - loss.count for loss in self.told), default=0)
         if self.told and begins is not None and owed < begins.first and self.forgotten is None:

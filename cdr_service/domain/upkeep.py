@@ -39,7 +39,12 @@ def conclude_losses(keeper: Bookkeeper, workspace: Workspace, session: str, sett
     if known is None:
         return
     told = {loss.number for loss in known.told}
-    lost = [gap for gap in known.gaps() if known.settled <= gap.noticed < settled_before and gap.last + 1 not in told]
+    owed = known.owed.last if known.owed else -1
+    lost = [
+        gap
+        for gap in known.gaps()
+        if known.settled <= gap.noticed < settled_before and gap.last + 1 not in told and gap.last > owed
+    ]
     if not lost:
         return
     workspace.put(replace(known, settled=settled_before), "session", session)
