@@ -104,10 +104,11 @@ class Live:
             return None
         if bridge not in self._bridges and (self._asked is None or now - self._asked > BRIDGES_SECONDS):
             self._asked = now
-            self._bridges = await self._read_bridges()
+            self._bridges = await self.bridges()
         return self._bridges.get(bridge)
 
-    async def _read_bridges(self) -> dict[str, str]:
+    async def bridges(self) -> dict[str, str]:
+        """Read which node is which Call Bridge, by the ids that CDRs have; empty where the server is not clustered."""
         try:
             ids = {bridge.name: bridge.id for bridge in await self._client.call_bridges() if bridge.name}
         except CmsError:

@@ -6,7 +6,14 @@ from typing import Any, Final
 from cdr_service.domain.events import Event
 
 WARNINGS: Final = frozenset(
-    {"records.missing", "session.replaced", "bridges.unnamed", "document.rejected", "record.rejected"}
+    {
+        "reconcile.drift",
+        "records.missing",
+        "session.replaced",
+        "bridges.unnamed",
+        "document.rejected",
+        "record.rejected",
+    }
 )
 """Events that an operator should look at."""
 

@@ -27,6 +27,8 @@ class Status(StrEnum):
     """From CDRs and what is known of users so far."""
     CONFIRMED = "confirmed"
     """Every input that the rule needs was known."""
+    RECONCILED = "reconciled"
+    """The Meeting Server's own counts agree. Said when it is read; no rule decides it."""
 
 
 class License(Struct, frozen=True, array_like=True):

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from cdr_service.domain import stays as of_leg
 from cdr_service.domain import usage
 from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.legs import Leg
-from cdr_service.domain.licensing import License
+from cdr_service.domain.licensing import License, Status
+from cdr_service.domain.reconciling import Reconciliation
 from cdr_service.domain.stays import LegState, Stay
 from cdr_service.domain.timeline import CallCount, Standing, Transition
 from cdr_service.domain.views import (
@@ -42,6 +43,10 @@ class Scope(NamedTuple):
     policy: str
     """The one that decides."""
     policies: tuple[str, ...]
+    reconciliation: Reconciliation | None = None
+    """Where the comparison with the Meeting Server's own counts stands."""
+    now: int = 0
+    """Our clock, in milliseconds."""
 
 
 class Known(NamedTuple):
@@ -263,7 +268,17 @@ def _licenses(
         policy: None if ended else license_view(standing_of(meeting, policy).license, policy)
         for policy in scope.policies
     }
-    return shown.pop(scope.policy, None), shown
+    deciding = shown.pop(scope.policy, None)
+    return (_reconciled(scope, meeting, deciding) if deciding else None), shown
+
+
+def _reconciled(scope: Scope, meeting: Meeting, shown: LicenseView) -> LicenseView:
+    """Return a license with the status that it is reconciled, where the Meeting Server's own counts agree."""
+    decided = standing_of(meeting, scope.policy).license
+    known = scope.reconciliation
+    if decided is None or known is None or not known.vouches_for(decided.holder, decided.since.time, scope.now):
+        return shown
+    return replace(shown, status=Status.RECONCILED)
 
 
 def _transition_view(seq: int, transition: Transition) -> TransitionView:
