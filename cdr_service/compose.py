@@ -29,6 +29,7 @@ from cdr_service.reading.event_stream import READERS_MAX, EventStream
 from cdr_service.reading.explaining import Explaining
 from cdr_service.reading.history import History
 from cdr_service.reading.queries import Queried, Queries
+from cdr_service.reading.reconciling import Reconciling
 from cdr_service.reading.reports import Reports
 from cdr_service.reporting import CountedReceiver, Reporter
 from cdr_service.service import Deployment, Intake
@@ -43,6 +44,7 @@ from cdr_service.store.history import RedisHistory
 from cdr_service.store.keys import Keys
 from cdr_service.store.layout import read_layout
 from cdr_service.store.reads import RedisReads
+from cdr_service.store.reconciling import RedisReconciling
 from cdr_service.store.redis_store import RedisStore, Written
 from cdr_service.store.upkeep import Upkeep
 from cdr_service.store.writes import Bounds
@@ -152,6 +154,7 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
         store = RedisStore(connection, {name: written(d) for name, d in settings.deployments.items()}, process)
         health = StoreHealth(connection, settings.deployments)
         reads = RedisCollection(connection)
+        kept = RedisReconciling(connection)
         intakes: dict[str, Intake] = {}
         queried: list[Queried] = []
         for name, given in settings.deployments.items():
@@ -159,21 +162,22 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
             upkeep = Upkeep(connection, name, process, partial(store.generation, name))
             holders = HoldersFile(given, setting_name(name, "holders"))
             holders.require()
-            informant = informant_of(name, given, upkeep, reads, holders)
+            informant = informant_of(name, given, upkeep, reads, holders, deployment.options, kept)
             intake = Intake(deployment, TimedStore(store, metrics), Listening(reporter, informant), now)
             intakes[name] = await stack.enter_async_context(intake.running())
             await stack.enter_async_context(informant.running(intake))
             caretaker = Caretaker(intake, upkeep, reporter, informant, _spans(given))
             queried.append(_queried(deployment, given, caretaker))
             await stack.enter_async_context(_cared_for(caretaker, informant, upkeep, reporter, name))
-        queries = Queries(queried, reads, now)
+        queries = Queries(queried, reads, now, kept.reconciliation)
         steps = RedisHistory(connection)
         history = History(queried, steps, reads, now)
         reports, explaining = Reports(history, steps, reads), Explaining(queried, reads, now)
         event_stream = EventStream(intakes, RedisEventStream(connection), now, frame)
         await stack.enter_async_context(event_stream.running())
-        collection = Collection(reads, intakes, now)
-        use = UseCases(queries, history, reports, explaining, collection, event_stream, health, metrics)
+        asked = [one for one in queried if settings.deployments[one.name].cms_url]
+        collection, reconciling = Collection(reads, intakes, now), Reconciling(asked, kept, now)
+        use = UseCases(queries, history, reports, explaining, collection, event_stream, health, metrics, reconciling)
         api = api_app(settings, use)
         listening = listen(api, outside.api, tls=_tls(settings, "api"), connections_max=API_CONNECTIONS_MAX)
         api_port = await stack.enter_async_context(listening)

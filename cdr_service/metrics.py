@@ -5,7 +5,7 @@ summed over machines; what the store holds is the same wherever it is asked for,
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -130,14 +130,21 @@ class Metrics:
         self.documents.labels(deployment, outcome).inc()
         self.document_seconds.labels(deployment).observe(seconds)
 
-    def page(self, usage: Iterable[UsageView], bridges: Iterable[BridgeView], *, store: bool = True) -> bytes:
+    def page(
+        self,
+        usage: Iterable[UsageView],
+        bridges: Iterable[BridgeView],
+        drifts: Mapping[tuple[str, str], float] | None = None,
+        *,
+        store: bool = True,
+    ) -> bytes:
         """Return what was counted, and what the store holds where it could be asked, in Prometheus' text form."""
         counted: CollectorRegistry | Collector = self.registry
         if self._counting is not None:
             counted = MultiProcessCollector(None, self._counting.folder)  # type: ignore[no-untyped-call]
         whole = CollectorRegistry()
         whole.register(counted)
-        whole.register(_State(self._gauges(usage, bridges, store=store)))
+        whole.register(_State([*self._gauges(usage, bridges, store=store), _drift(drifts or {})]))
         return generate_latest(whole)
 
     def _gauges(
@@ -199,6 +206,18 @@ class Metrics:
             elif event.event == "license.switched":
                 late = "true" if details["late"] else "false"
                 self.switches.labels(deployment, details["from"], details["to"], details["cause"], late).inc()
+
+
+def _drift(drifts: Mapping[tuple[str, str], float]) -> GaugeMetricFamily:
+    """Return by how much the server's counts are above ours (or below, negative), where that has lasted."""
+    gauge = GaugeMetricFamily(
+        "cdr_reconcile_drift",
+        "By how much the Meeting Server's own count is above (or below, negative) what it may be by ours.",
+        labels=["deployment", "count"],
+    )
+    for labels, off in drifts.items():
+        gauge.add_metric(labels, off)
+    return gauge
 
 
 class TimedStore:

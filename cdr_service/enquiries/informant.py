@@ -8,17 +8,22 @@ from typing import Final
 import structlog
 
 from cdr_service.cms.client import CmsClient
+from cdr_service.cms.counts import CountsReader
 from cdr_service.cms.directory import DirectoryReader
 from cdr_service.cms.live import Live
 from cdr_service.domain.commit import Commit, Document
 from cdr_service.domain.directory import Directory
+from cdr_service.domain.options import Options
 from cdr_service.domain.policies import AUTO
 from cdr_service.domain.reception import Received
 from cdr_service.domain.workspace import SERVER
 from cdr_service.ending import end
-from cdr_service.enquiries.enquiries import Enquiries, Reads
+from cdr_service.enquiries.enquiries import Enquiries
 from cdr_service.enquiries.following import Following
+from cdr_service.enquiries.healing import Healing
 from cdr_service.enquiries.questions import Questions
+from cdr_service.enquiries.reconciling import Kept, Means, Pacing, Reconciler
+from cdr_service.enquiries.state import Bookreader, Reads
 from cdr_service.enquiries.sweep import Sweep
 from cdr_service.errors import StoreUnavailable
 from cdr_service.holders import HoldersFile
@@ -101,7 +106,14 @@ class ServerInformant:
         upkeep: Upkeep,
         reads: Reads,
         file: HoldersFile,
+        options: Options,
+        kept: Kept,
     ) -> None:
+        self._options = options
+        self._kept = kept
+        self._pacing = Pacing(
+            settings.reconcile_interval_seconds, settings.reconcile_settle_seconds, settings.reconcile_polls
+        )
         self._members = needs_members(settings)
         self._by_release = settings.policy == AUTO.id
         self._recording_lifts = settings.licensing.recording_lifts_audio_only
@@ -129,9 +141,25 @@ class ServerInformant:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._client)
             await stack.enter_async_context(self._questions.asking(enquiries))
-            for work in (self._following.run(), sweep.run(self._following.leading)):
+            leading = self._following.leading
+            reconciler = self._reconciler(enquiries, intake)
+            for work in (self._following.run(), sweep.run(leading), reconciler.run(leading)):
                 stack.push_async_callback(end, asyncio.create_task(work))
             yield
+
+    def _reconciler(self, enquiries: Enquiries, intake: Intake) -> Reconciler:
+        book = Bookreader(self._name, self._reads)
+        means = Means(
+            self._client.nodes,
+            self._live,
+            CountsReader(self._client),
+            book,
+            self._kept,
+            Healing(self._client, book, enquiries, intake.perform),
+            self._upkeep.live_calls,
+            intake.perform,
+        )
+        return Reconciler(self._name, means, self._options, self._pacing)
 
     async def directory(self) -> Directory | None:
         """Return the directory of the Meeting Server with the holders file over it."""
@@ -165,11 +193,19 @@ class ServerInformant:
 
 
 def informant_of(
-    name: str, settings: DeploymentSettings, upkeep: Upkeep, reads: Reads, file: HoldersFile
+    name: str,
+    settings: DeploymentSettings,
+    upkeep: Upkeep,
+    reads: Reads,
+    file: HoldersFile,
+    options: Options,
+    kept: Kept,
 ) -> ServerInformant | HoldersOnly:
     """Return who tells of a deployment. Raises SettingsError."""
     client = cms_client(name, settings)
-    return HoldersOnly(file) if client is None else ServerInformant(name, settings, client, upkeep, reads, file)
+    if client is None:
+        return HoldersOnly(file)
+    return ServerInformant(name, settings, client, upkeep, reads, file, options, kept)
 
 
 class Listening:

@@ -16,6 +16,7 @@ from cdr_service.domain.legs import Leg
 from cdr_service.domain.options import Options
 from cdr_service.domain.pages import Cursor, Listing, Page, Place
 from cdr_service.domain.policies import policies_of
+from cdr_service.domain.reconciling import Reconciliation
 from cdr_service.domain.showing import (
     Scope,
     call_summary,
@@ -52,11 +53,26 @@ class Queried(Struct, kw_only=True):
         return Scope(self.name, self.options.policy, tuple(policies_of(self.options)))
 
 
+async def never_compared(_: str) -> Reconciliation | None:
+    """Say that a deployment is not compared with anything."""
+    return None
+
+
 class Queries:
     """Answers queries about all deployments."""
 
-    def __init__(self, deployments: Iterable[Queried], reads: Reads, clock: Callable[[], int]) -> None:
-        """`clock` returns milliseconds since 1970 UTC."""
+    def __init__(
+        self,
+        deployments: Iterable[Queried],
+        reads: Reads,
+        clock: Callable[[], int],
+        reconciliation: Callable[[str], Awaitable[Reconciliation | None]] = never_compared,
+    ) -> None:
+        """`clock` returns milliseconds since 1970 UTC.
+
+        `reconciliation` gives where the comparison of a deployment with the server's own counts stands.
+        """
+        self._reconciliation = reconciliation
         self._deployments = {deployment.name: deployment for deployment in deployments}
         self._reads = reads
         self._gathering = Gathering(reads, clock)
@@ -81,7 +97,7 @@ class Queries:
         async def examine(listing: Listing, entries: list[Entry]) -> list[list[CallSummary]]:
             found: dict[Entry, CallSummary] = {}
             for deployment, ids in _by_deployment(entries).items():
-                live, scope = listing is Listing.LIVE, self._deployments[deployment].scope
+                live, scope = listing is Listing.LIVE, await self._scope(deployment)
                 for known in await self._gathering.matching(scope, ids, match, live=live):
                     found[ids[known.call.id]] = call_summary(scope, known)
             return [[found[entry]] if entry in found else [] for entry in entries]
@@ -166,6 +182,10 @@ class Queries:
         shown, following = part(entries, list(self._deployments), Listing.USAGE, limit, cursor)
         return Page([await self._usage(self._deployments[entry.deployment]) for entry in shown], following)
 
+    async def _scope(self, deployment: str) -> Scope:
+        known = await self._reconciliation(deployment)
+        return self._deployments[deployment].scope._replace(reconciliation=known, now=self._clock())
+
     async def _usage(self, deployment: Queried) -> UsageView:
         counts, assigned = await self._reads.usage(deployment.name), deployment.assigned()
         limits = deployment.limit_personal, deployment.limit_shared
@@ -184,7 +204,7 @@ class Queries:
         self, kind: str, id_: str, deployment: str | None, look: Callable[[Scope], Awaitable[T | None]]
     ) -> tuple[str, T]:
         """Return what an id names, and where. Raises NotFound, and BadRequest where it is in several deployments."""
-        looked = {name: await look(self._deployments[name].scope) for name in asked(self._deployments, deployment)}
+        looked = {name: await look(await self._scope(name)) for name in asked(self._deployments, deployment)}
         found = [(name, thing) for name, thing in looked.items() if thing is not None]
         if not found:
             raise NotFound(f"There is no {kind} {id_}, or it is no longer kept.")

@@ -65,6 +65,10 @@ class Keys:
         orderly end, or until another process has printed the rest."""
         self.server_directory = self.prefix + "server-directory"
         """String: the directory as the Meeting Server told it last, without the holders file. For good."""
+        self.reconciliation = self.prefix + "reconciliation"
+        """String: where the comparison with the server's own counts stands. For good."""
+        self.fit = self.prefix + "fit"
+        """String: how well the policies and settings fit the server's own counts. For good."""
         self.fence = self.prefix + "fence"
         """String that says nothing: written to find out whether the replicas have all that was written before it."""
 

@@ -31,6 +31,7 @@ from cdr_service.web.openapi import description
 from cdr_service.web.page import PAGE_PATHS, page_routes
 from cdr_service.web.parameters import Paging, Within
 from cdr_service.web.problems import problems
+from cdr_service.web.reconciling import policies_fit, reconciliation
 from cdr_service.web.reports import REPORTS
 from cdr_service.web.use_cases import UseCases
 
@@ -161,7 +162,8 @@ async def metrics(use: UseCases) -> web.Response:
     try:
         async with asyncio.timeout(METRICS_SECONDS):
             usage, bridges = await use.queries.usage(), await use.collection.bridges()
-        body = use.metrics.page(usage.items, bridges.items)
+            drifts = await use.reconciling.drifts()
+        body = use.metrics.page(usage.items, bridges.items, drifts)
     except (StoreUnavailable, TimeoutError):
         # What was counted is wanted above all while the store is in trouble.
         body = use.metrics.page([], [], store=False)
@@ -203,8 +205,8 @@ def _of_now(status: int, body: object) -> web.Response:
 
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
-    *(calls, call, legs, meeting, switches, usage, usage_history, usage_peak, *REPORTS, policies, explain),
-    *(bridges, dead_letters, events, metrics, alive, ready, openapi, docs),
+    *(calls, call, legs, meeting, switches, usage, usage_history, usage_peak, *REPORTS, policies, policies_fit),
+    *(explain, reconciliation, bridges, dead_letters, events, metrics, alive, ready, openapi, docs),
 )
 """All of the API, in the order in which it is described."""
 

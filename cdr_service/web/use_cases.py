@@ -8,6 +8,7 @@ from cdr_service.reading.event_stream import EventStream
 from cdr_service.reading.explaining import Explaining
 from cdr_service.reading.history import History
 from cdr_service.reading.queries import Queries
+from cdr_service.reading.reconciling import Reconciling
 from cdr_service.reading.reports import Reports
 from cdr_service.web.health import Health
 
@@ -23,3 +24,4 @@ class UseCases(NamedTuple):
     event_stream: EventStream
     health: Health
     metrics: Metrics
+    reconciling: Reconciling

@@ -14,8 +14,6 @@ from tests.helm.charts import CHART, PROJECT, of_kind, promtool, render
 
 ON = {"metrics.rules.enabled": True, "metrics.dashboard.enabled": True, "metrics.serviceMonitor.enabled": True}
 SERIES = 'namespace="voice",job="cdr-cdr-service-api",pod="a"'
-TO_COME = {"cdr_reconcile_drift"}
-"""With the comparison with the Meeting Server's own counts, which is not there yet; until then nothing comes of it."""
 ALERTS = {
     *("CdrBridgeSilent", "CdrRecordsMissing", "CdrDeadLetters", "CdrSharedUseHigh", "CdrSharedUseAboveLimit"),
     *("CdrReconcileDrift", "CdrStoreUnavailable", "CdrServiceAbsent"),
@@ -90,8 +88,7 @@ def test_every_metric_is_one_of_ours(program: str) -> None:
     ]
     expressions.append(of_kind(objects, "ConfigMap", "-dashboard")["data"]["cdr-service.json"])
     used = {name for text in expressions for name in re.findall(r"\bcdr_\w+", text)}
-    assert used - TO_COME <= known()
-    assert not TO_COME & known(), "it is there now: take it off the list"
+    assert used <= known()
 
 
 def test_every_alert_is_explained() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import trustme
 
 from cdr_service.simulator.api import PASSWORD, USERNAME, ApiServer, serving
+from cdr_service.simulator.api_licenses import Rules
 from cdr_service.simulator.api_model import Directory
 from cdr_service.simulator.api_nodes import Deployment
 from cdr_service.simulator.bridge import Bridge, Feed
@@ -88,7 +89,7 @@ def server_side(authority: trustme.CA) -> ssl.SSLContext:
 
 @contextmanager
 def meeting_server(
-    folder: Path, directory: Directory, *, nodes: int = 1, release: str = "3.0.1"
+    folder: Path, directory: Directory, *, nodes: int = 1, release: str = "3.0.1", rules: Rules | None = None
 ) -> Iterator[MeetingServer]:
     """Run a simulated Meeting Server."""
     folder.mkdir(exist_ok=True)
@@ -100,7 +101,7 @@ def meeting_server(
 
     async def run() -> None:
         ids = [Identity(f"cms{n}", f"session-{n}", f"bridge-{n}" if nodes > 1 else None) for n in range(nodes)]
-        deployment = Deployment([Bridge(identity) for identity in ids], directory, release=release)
+        deployment = Deployment([Bridge(identity) for identity in ids], directory, release=release, rules=rules)
         async with serving(deployment, tls=server_side(authority)) as servers:
             made.append(MeetingServer(deployment, servers, file, loop))
             made[0]._listen()

@@ -1,0 +1,280 @@
+"""Compares, where this process has the lease, what we count with what the Meeting Server itself counts.
+
+Each poll reads the counts of all nodes at the same time, waits a little for records that were on their way then, and
+compares. It is beside the intake: it reads the store as a query does, and what it changes goes through the intake's
+queue. While nodes give no answer, polls come less often.
+"""
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, NamedTuple, Protocol
+
+import structlog
+from msgspec.structs import replace
+
+from cdr_service.cms.counts import CountsReader, Reading
+from cdr_service.cms.live import BRIDGES_SECONDS, Live
+from cdr_service.cms.objects import Status
+from cdr_service.domain.bookkeeping import Bookkeeper
+from cdr_service.domain.counting import MEETINGS, Possible, ServerCounts, counted, possible
+from cdr_service.domain.events import Event
+from cdr_service.domain.fitting import Fit, Variant, is_at_stake, observed, predicted, standings
+from cdr_service.domain.healing import note_behind
+from cdr_service.domain.options import Options
+from cdr_service.domain.reconciling import FRESH_POLLS, Poll, Reconciliation, compared, not_compared
+from cdr_service.domain.sessions import Session
+from cdr_service.domain.showing import standing_of
+from cdr_service.domain.timeline import Standing
+from cdr_service.domain.workspace import Key, Workspace
+from cdr_service.enquiries.healing import Healing, Here
+from cdr_service.enquiries.state import CHUNK, Bookreader, State
+from cdr_service.enquiries.watching import Behind, Watch
+from cdr_service.errors import Draining, StoreUnavailable
+from cdr_service.parting import Task
+
+ARRIVE_SECONDS: Final = 3.0
+"""So long a poll waits for records that were generated before it."""
+LOOK_SECONDS: Final = 0.5
+LONGEST_PAUSE: Final = 300.0
+"""Between two polls of nodes that do not answer, in seconds."""
+HEAL_PAUSE: Final = 3.0
+"""Between two passes of mending, in seconds."""
+
+
+class Pacing(NamedTuple):
+    """How often is asked; see the settings `reconcile_…`. Seconds."""
+
+    interval: float = 10
+    settle: float = 20
+    polls: int = 2
+
+
+class Kept(Protocol):
+    """Where what was found is kept. Every method may raise StoreUnavailable."""
+
+    async def reconciliation(self, deployment: str) -> Reconciliation | None:
+        """Return where the comparison stands."""
+        ...
+
+    async def fit(self, deployment: str) -> Fit | None:
+        """Return how well the policies fit."""
+        ...
+
+    async def keep_reconciliation(self, deployment: str, now: Reconciliation) -> None:
+        """Keep where the comparison stands."""
+        ...
+
+    async def keep_fit(self, deployment: str, fit: Fit) -> None:
+        """Keep how well the policies fit."""
+        ...
+
+
+class Means(NamedTuple):
+    """By what a reconciler works."""
+
+    nodes: Sequence[str]
+    """Of the Meeting Server."""
+    live: Live
+    counts: CountsReader
+    book: Bookreader
+    kept: Kept
+    healing: Healing
+    live_calls: Callable[[], Awaitable[list[str]]]
+    """Returns the ids of all live calls."""
+    perform: Callable[[Task], Awaitable[None]]
+    """The intake's."""
+
+
+class Reconciler:
+    """The comparison of one deployment."""
+
+    def __init__(self, deployment: str, means: Means, options: Options, pacing: Pacing) -> None:
+        self._deployment = deployment
+        self._means = means
+        self._options = options
+        self._pacing = pacing
+        self._watch = Watch()
+        self._bridges: dict[str, str] = {}
+        self._bridges_read: float | None = None
+        self._sessions: frozenset[str] = frozenset()
+        self._decided: tuple[dict[Key, Any], Mapping[Variant, Mapping[str, Standing]]] = ({}, {})
+        self._log = structlog.get_logger().bind(deployment=deployment)
+
+    async def run(self, leads: asyncio.Event) -> None:
+        """Poll while `leads` is set, until cancelled."""
+        failed = 0
+        while True:
+            if not leads.is_set():
+                self._means.book.forget()
+                self._means.healing.forget()
+                self._watch = Watch()
+            await leads.wait()
+            try:
+                failed = 0 if await self.once(leads) else failed + 1
+            except (StoreUnavailable, Draining):
+                pass  # the caretaker says so
+            except Exception:  # noqa: BLE001 - the next poll must not fall with this one
+                with suppress(OSError):
+                    self._log.exception("upkeep.failed")
+            pause = min(self._pacing.interval * 2.0**failed, max(LONGEST_PAUSE, self._pacing.interval))
+            if self._means.healing.due and not failed:
+                pause = min(pause, HEAL_PAUSE)
+            # Several services that ask one Meeting Server shall not do so at the same moments.
+            await asyncio.sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311 - guards nothing
+
+    async def once(self, leads: asyncio.Event) -> bool:
+        """Poll, compare, mend and score once; return whether the nodes answered."""
+        means, name = self._means, self._deployment
+        reading = await means.counts.read()
+        now = _now()
+        before = replace(
+            await means.kept.reconciliation(name) or Reconciliation(),
+            polls=self._pacing.polls,
+            fresh_for=int(self._pacing.interval * 1000 * FRESH_POLLS),
+        )
+        if reading.counts is None:
+            await means.kept.keep_reconciliation(name, not_compared(before, now, reading.reason or "no answer"))
+            return False
+        await self._learn_bridges()
+        behind, sessions = await self._arrived(reading.statuses)
+        await self._note_lost(behind)
+        on_the_way = sum(one.gap.missing for one in behind if not one.is_lost(_now()))
+        since = self._since(reading, now)
+        state = await means.book.state(await means.live_calls(), since)
+        if on_the_way:
+            reason = f"{on_the_way} records that the Meeting Server has generated are on their way"
+            after = not_compared(before, now, reason)
+        else:
+            after = await self._compare(before, reading.counts, state, since, leads)
+        if not leads.is_set():
+            return True
+        await means.kept.keep_reconciliation(name, after)
+        await self._mend(after, state, sessions, self._offset(reading.statuses, now), behind)
+        if after.reason is None and not any(one.count == MEETINGS for one in after.differences):
+            await self._score(reading.counts, state, since)
+        return True
+
+    async def _compare(
+        self, before: Reconciliation, theirs: ServerCounts, state: State, since: int, leads: asyncio.Event
+    ) -> Reconciliation:
+        meetings = await self._possible(state, since)
+        now, settle = _now(), int(self._pacing.settle * 1000)
+        poll = Poll(now, since, theirs, counted(meetings), meetings, None)
+        band = self._means.book.participants(state, now, settle)
+        if band is not None:
+            if band.off(theirs.participants) > 0:
+                band = band._replace(most=band.most + await self._means.book.waiting(state))
+            poll = poll._replace(participants=band)
+        found = compared(before, poll)
+        if found.told is not None and leads.is_set():
+            await self._tell(*found.told, at=now)
+        return found.now
+
+    async def _possible(self, state: State, since: int) -> list[Possible]:
+        found: list[Possible] = []
+        for number, meeting in enumerate(state.meetings.values(), 1):
+            standing = standing_of(meeting, self._options.policy)
+            one = possible(meeting, state.of(meeting), standing, since, self._options)
+            found += [] if one is None else [one]
+            if number % CHUNK == 0:
+                await asyncio.sleep(0)
+        return found
+
+    async def _learn_bridges(self) -> None:
+        """Read which node is which Call Bridge, now and then."""
+        now = asyncio.get_running_loop().time()
+        if self._bridges_read is None or now - self._bridges_read > BRIDGES_SECONDS:
+            self._bridges_read = now
+            found = await self._means.live.bridges()
+            self._bridges = {node: bridge for bridge, node in found.items()} or self._bridges
+
+    async def _arrived(self, statuses: Mapping[str, Status]) -> tuple[list[Behind], dict[str, Session]]:
+        """Wait a little until what was generated by then has come; return what has not."""
+        until = asyncio.get_running_loop().time() + ARRIVE_SECONDS
+        while True:
+            sessions = await self._means.book.newest_sessions()
+            behind = self._watch.behind(self._pairs(statuses, sessions), _now())
+            pending = [one for one in behind if not one.is_lost(_now())]
+            if not pending or asyncio.get_running_loop().time() > until:
+                return behind, sessions
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _pairs(
+        self, statuses: Mapping[str, Status], sessions: Mapping[str, Session]
+    ) -> dict[str, tuple[Status, Session]]:
+        """Return for each node its status and the newest session of its Call Bridge, where both are known."""
+        named = self._named(sessions)
+        known = {node: sessions.get(named[node]) for node in statuses if node in named}
+        return {node: (statuses[node], session) for node, session in known.items() if session is not None}
+
+    def _named(self, sessions: Mapping[str, Session]) -> Mapping[str, str]:
+        """Return the Call Bridges by node. A server that is not clustered does not tell, but then there is only one."""
+        if not self._bridges and len(self._means.nodes) == 1 and len(sessions) <= 1:
+            return {self._means.nodes[0]: next(iter(sessions), "")}
+        return self._bridges
+
+    async def _note_lost(self, behind: list[Behind]) -> None:
+        for one in behind:
+            if one.is_lost(_now()):
+                event_id = f"{secrets.token_hex(8)}-0"
+                await self._means.perform(_noting(one, event_id))
+
+    async def _mend(
+        self, after: Reconciliation, state: State, sessions: Mapping[str, Session], offset: int, behind: list[Behind]
+    ) -> None:
+        names = frozenset(session.id for session in sessions.values())
+        if names != self._sessions or after.drifts or any(one.is_lost(_now()) for one in behind):
+            self._means.healing.due = True
+        self._sessions = names
+        if self._means.healing.due:
+            here = Here(self._named(sessions), sessions, offset, clustered=bool(self._bridges))
+            await self._means.healing.once(state, here)
+
+    async def _score(self, theirs: ServerCounts, state: State, since: int) -> None:
+        """Score the policies by this poll."""
+        things = await self._means.book.whole([m for m in state.meetings.values() if is_at_stake(m)])
+        if not things:
+            return
+        if things != self._decided[0]:
+            # It may be a thousand legs, six times over.
+            self._decided = things, await asyncio.to_thread(standings, things, self._options)
+        before = await self._means.kept.fit(self._deployment) or Fit()
+        predictions = predicted(things, self._decided[1], since, self._options)
+        now = observed(before, _now(), theirs, predictions, self._pacing.polls)
+        if now != before:
+            await self._means.kept.keep_fit(self._deployment, now)
+
+    async def _tell(self, event: str, details: dict[str, Any], at: int) -> None:
+        told = Event(event=event, event_id=f"{secrets.token_hex(8)}-0", record_time=at, details=details)
+
+        def tell(keeper: Bookkeeper, _workspace: Workspace, _now: int) -> None:
+            keeper.events.append(told)
+
+        await self._means.perform(tell)
+
+    def _since(self, reading: Reading, now: int) -> int:
+        """Return where the settle time begins, by the clock of the records."""
+        clocks = [status.cdr_time for status in reading.statuses.values() if status.cdr_time is not None]
+        return min(clocks, default=now) - int((self._pacing.settle + reading.spread) * 1000)
+
+    @staticmethod
+    def _offset(statuses: Mapping[str, Status], now: int) -> int:
+        """Return by how many milliseconds the nodes' clocks are ahead of ours; they are told in whole seconds."""
+        ahead = [status.cdr_time - now for status in statuses.values() if status.cdr_time is not None]
+        offset = min(ahead, key=abs, default=0)
+        return offset if abs(offset) > 2000 else 0  # noqa: PLR2004
+
+
+def _noting(behind: Behind, event_id: str) -> Task:
+    def note(keeper: Bookkeeper, workspace: Workspace, _now: int) -> None:
+        note_behind(keeper, workspace, behind.session, behind.gap, event_id)
+
+    return note
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,51 @@
+"""Are there records that the Meeting Server has generated and that have not reached us?
+
+`cdrCorrelatorIndex` of a node's status is the number of its next record. What is missing at the end of a session is on
+its way for a while; then it counts as lost until it comes (the gaps in between are told by the records themselves).
+"""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from cdr_service.cms.objects import Status
+from cdr_service.domain.sessions import Gap, Session
+
+LOST_MILLISECONDS: Final = 60_000
+"""What did not come for so long counts as lost."""
+
+
+class Behind(NamedTuple):
+    """Records of a session that have not come."""
+
+    session: str
+    gap: Gap
+    since: int
+    """Since when they are missing, in milliseconds of our clock."""
+
+    def is_lost(self, now: int) -> bool:
+        """Return whether they have been missing for too long to be on their way."""
+        return now - self.since >= LOST_MILLISECONDS
+
+
+class Watch:
+    """Remembers since when records are missing."""
+
+    def __init__(self) -> None:
+        self._waited: dict[str, tuple[int, int]] = {}
+        """By session: the number that is waited for, and since when."""
+
+    def behind(self, pairs: Mapping[str, tuple[Status, Session]], now: int) -> list[Behind]:
+        """Return what has not come, given each node's status and the newest session of its Call Bridge."""
+        found: list[Behind] = []
+        for status, session in pairs.values():
+            newest = (status.cdr_correlator_index or 0) - 1
+            if session.unnumbered or newest <= session.latest_number:
+                self._waited.pop(session.id, None)
+                continue
+            awaited, since = self._waited.get(session.id, (newest, now))
+            if session.latest_number >= awaited:
+                awaited, since = newest, now
+            self._waited[session.id] = awaited, since
+            gap = Gap(session.latest_number + 1, awaited, session.ran_until, status.cdr_time or now, since)
+            found.append(Behind(session.id, gap, since))
+        return found
