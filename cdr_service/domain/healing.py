@@ -50,7 +50,7 @@ def close_call(keeper: Bookkeeper, workspace: Workspace, call: str, at: int) -> 
     """End a call that the server no longer has, at that time at the latest; a record of it would reopen it."""
     known = workspace.call(call)
     if known is not None and known.end is None:
-        keeper.estimate_end(known, known.place_of_estimate(OrderKey(max(at, known.began), STALE, 0)))
+        keeper.estimate_end(known, OrderKey(max(at, known.began), STALE, 0))
 
 
 def note_behind(keeper: Bookkeeper, workspace: Workspace, session: str, owed: Gap, event_id: str) -> None:

@@ -171,8 +171,12 @@ class Here(NamedTuple):
     """Do calls name their Call Bridge?"""
 
     def at(self, thing: str = "") -> OrderKey:
-        """Return now, by the records' clock; a place that no other thing has, and before every session."""
-        return OrderKey(time.time_ns() // 1_000_000 + self.offset, f"{OBSERVED} {thing}", 0)
+        """Return now, by the records' clock; a place that no other thing has, and before every session.
+
+        Records tell whole seconds, so a record that is generated later in the same second comes after it.
+        """
+        now = time.time_ns() // 1_000_000 + self.offset
+        return OrderKey(now // 1000 * 1000, f"{OBSERVED} {thing}", 0)
 
     def nodes_of(self, bridge: str | None, nodes: Iterable[str]) -> list[str]:
         """Return the node that is a Call Bridge; all of them where that is not known."""

@@ -227,7 +227,8 @@ class Reconciler:
         self, after: Reconciliation, state: State, sessions: Mapping[str, Session], offset: int, behind: list[Behind]
     ) -> None:
         names = frozenset(session.id for session in sessions.values())
-        if names != self._sessions or after.drifts or any(one.is_lost(_now()) for one in behind):
+        overdue = _now() - int(self._pacing.settle * 1000)
+        if names != self._sessions or after.drifts or any(one.since <= overdue for one in behind):
             self._means.healing.due = True
         self._sessions = names
         if self._means.healing.due:

@@ -70,6 +70,11 @@ class MeetingServer:
             assert service.post(offered.body) == 200
             self._feeds[node].delivered(offered)
 
+    def lose(self, *, node: int = 0) -> None:
+        """Lose what a node generated since the last time: it is never pushed."""
+        while offered := self._feeds[node].document():
+            self._feeds[node].delivered(offered)
+
     def join(self, leg: str, call: str, party: str, *, node: int = 0, **fields: Value) -> None:
         """Let somebody come in by the web app."""
         named: dict[str, Value] = {"call": call, "remoteParty": party, "type": "acano", "direction": "incoming"}

@@ -141,9 +141,76 @@ def test_somebody_in_the_lobby_is_no_drift(tmp_path: Path) -> None:
         assert not service.events("reconcile.drift")
 
 
+def test_a_receiver_that_is_added_in_mid_meeting(tmp_path: Path) -> None:
+    """What is live already is read from the API: calls on two bridges, who is in, who owns. Records go on with it."""
+    with meeting_server(tmp_path / "cms", configured(), nodes=2) as server:
+        for node in (0, 1):
+            begin(server, f"call-{node}", "space-bob", node=node, meeting="m")
+        server.join("leg-1", "call-0", BOB, node=0)
+        server.join("leg-2", "call-1", CAROL, node=1)
+        server.emit("callLegStart", "leg-3", node=1, call="call-1", remoteParty=ALICE, type="acano")
+        server.emit("callLegUpdate", "leg-3", node=1, call="call-1", state="connected", deactivated=True)
+        server.lose(node=0)
+        server.lose(node=1)
+        with running(tmp_path, "serve", settings={**server.settings, **OFTEN}) as service:
+            eventually(lambda: service.get("/v1/usage")["items"][0]["participants"] == 2, "both are in")
+            found = service.get("/v1/meetings/m")
+            assert (found["license"]["type"], found["license"]["holder"]) == ("PMP+", CAROL)
+            assert (found["owner"], found["complete"], len(found["calls"])) == (BOB, False, 2)
+            eventually(lambda: len(service.get("/v1/calls/call-1/legs")["items"]) == 2, "who waits is seen")
+            legs = {leg["id"]: leg["state"] for leg in service.get("/v1/calls/call-1/legs")["items"]}
+            assert legs == {"leg-2": "connected", "leg-3": "lobby"}
+            agrees(service)
+            server.emit("callLegUpdate", "leg-3", node=1, call="call-1", state="connected", deactivated=False)
+            server.emit("callLegEnd", "leg-2", node=1, reason="remoteTeardown")
+            server.push(service, node=1)
+            assert service.get("/v1/usage")["items"][0]["participants"] == 2
+            assert service.get("/v1/calls/call-1")["session"] == "session-1"
+            agrees(service)
+
+
+def test_what_the_server_no_longer_has_is_closed(tmp_path: Path) -> None:
+    """A call and a leg whose ends were lost are ended, the call as an estimate; that is no end of anything else."""
+    with beside(tmp_path) as (server, service):
+        for number in (1, 2):
+            begin(server, f"call-{number}", "space-bob")
+            server.join(f"leg-{number}", f"call-{number}", CAROL)
+        server.join("leg-3", "call-2", BOB)
+        server.push(service)
+        server.emit("callLegEnd", "leg-1", reason="remoteTeardown")
+        server.emit("callEnd", "call-1")
+        server.emit("callLegEnd", "leg-2", reason="remoteTeardown")
+        server.lose()
+        eventually(lambda: service.get("/v1/calls/call-1")["state"] == "ended", "it is closed")
+        assert service.get("/v1/calls/call-1")["end_estimated"] is True
+        eventually(lambda: service.get("/v1/calls/call-2")["participants"] == 1, "who left is out")
+        assert service.get("/v1/calls/call-2")["state"] == "active"
+
+
 def tells(service: Service, count: int) -> None:
     """Wait until so many observations told the rules apart."""
     eventually(lambda: fit(service)["telling"] >= count, f"{count} observations tell the rules apart")
+
+
+def test_a_fit_of_the_settings(tmp_path: Path) -> None:
+    """A server whose licenses are not sticky, and pay one meeting at a time, is found out by who leaves and spills."""
+    with beside_one_that(tmp_path, Rules("join", sticky=False, per_holder=1)) as (server, service):
+        for number in (1, 2):
+            begin(server, f"call-{number}", "space-bob")
+            server.join(f"bob-{number}", f"call-{number}", BOB)
+            server.join(f"carol-{number}", f"call-{number}", CAROL)
+        server.push(service)
+        tells(service, 1)
+        begin(server, "call-3", "space-bob")
+        server.join("bob-3", "call-3", BOB)
+        server.join("alice-3", "call-3", ALICE)
+        server.push(service)
+        tells(service, 2)
+        server.emit("callLegEnd", "alice-3", reason="remoteTeardown")
+        server.push(service)
+        tells(service, 3)
+        chosen = {one["setting"]: one["recommended"] for one in fit(service)["choices"]}
+        assert chosen == {"policy": "join", "join_sticky": "false", "pmp_calls_per_user": "1"}
 
 
 @pytest.mark.parametrize(
