@@ -1,13 +1,15 @@
 """Looks at all that the service will need, and says what would fail, before anybody relies on it."""
 
 from collections.abc import AsyncIterator, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cdr_service.cms.client import CmsClient
 from cdr_service.cms.directory import DirectoryReader, Told
 from cdr_service.cms.errors import CmsError
+from cdr_service.cms.health import node_health
 from cdr_service.domain.audit import audited
 from cdr_service.domain.directory import Directory
+from cdr_service.domain.receivers import NodeHealth
 from cdr_service.enquiries.informant import cms_client, needs_members, nobody
 from cdr_service.errors import EmbeddedServerError, StoreLayoutError, StoreUnavailable
 from cdr_service.holders import HoldersFile
@@ -18,6 +20,9 @@ from cdr_service.store.connection import connect
 from cdr_service.store.keys import Keys
 from cdr_service.store.layout import read_layout
 from cdr_service.web.tls import TlsError, TlsFiles
+
+CLOCK_MILLISECONDS: Final = 5000
+"""A clock that is off by more is told; the API tells whole seconds."""
 
 
 class Finding(NamedTuple):
@@ -73,7 +78,7 @@ async def _of_directory(name: str, given: DeploymentSettings) -> AsyncIterator[F
             yield finding
         return
     try:
-        told = await _told(client, given)
+        told, nodes = await _told(client, name, given)
     except CmsError as problem:
         yield Finding(True, str(problem))
         return
@@ -82,6 +87,24 @@ async def _of_directory(name: str, given: DeploymentSettings) -> AsyncIterator[F
         yield Finding(False, f"By the Meeting Server's API nobody in the deployment {name} holds PMP+.")
     for sentence in (*audited(directory), *told.overlaps):
         yield Finding(False, f"Directory of {name}: {sentence}")
+    for node in nodes:
+        for sentence in _of_node(name, node):
+            yield Finding(False, sentence)
+
+
+def _of_node(name: str, node: NodeHealth) -> Iterator[str]:
+    """Yield what keeps a Call Bridge's CDRs from us."""
+    if node.receiver == "missing":
+        yield f"{node.node} does not push its CDRs to the deployment {name}: `cdr-service register` changes that."
+    if node.receiver == "wrong_token":
+        yield (
+            f"{node.node} pushes its CDRs with a token that {setting_name(name, 'intake_token')} does not have: "
+            "`cdr-service register` changes that."
+        )
+    for alarm in node.alarms:
+        yield f"{node.node} raises the alarm {alarm}: it cannot reach one of its CDR receivers."
+    if node.clock_offset is not None and abs(node.clock_offset) > CLOCK_MILLISECONDS:
+        yield f"The clock of {node.node} is {node.clock_offset / 1000:+.0f} seconds off ours: check NTP on both."
 
 
 def _of_holders(setting: str, given: DeploymentSettings, directory: Directory | None) -> Iterator[Finding]:
@@ -98,13 +121,15 @@ def _of_holders(setting: str, given: DeploymentSettings, directory: Directory | 
         yield Finding(False, f"{given.holders}: {sentence}")
 
 
-async def _told(client: CmsClient, given: DeploymentSettings) -> Told:
+async def _told(client: CmsClient, name: str, given: DeploymentSettings) -> tuple[Told, list[NodeHealth]]:
     """Read the directory, and the state of every node: each must be reached for what is live on it."""
+    tokens = [token.get_secret_value() for token in given.intake_token or ()]
     async with client:
         for status in (await client.each(client.status)).values():
             if isinstance(status, CmsError):
                 raise status
-        return await DirectoryReader(client, members=needs_members(given)).read()
+        nodes = await node_health(client, name, tokens, {})
+        return await DirectoryReader(client, members=needs_members(given)).read(), nodes
 
 
 async def _of_store(settings: Settings) -> AsyncIterator[Finding]:

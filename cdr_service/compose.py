@@ -176,7 +176,7 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
         event_stream = EventStream(intakes, RedisEventStream(connection), now, frame)
         await stack.enter_async_context(event_stream.running())
         asked = [one for one in queried if settings.deployments[one.name].cms_url]
-        collection, reconciling = Collection(reads, intakes, now), Reconciling(asked, kept, now)
+        collection, reconciling = Collection(reads, intakes, now, kept.nodes), Reconciling(asked, kept, now)
         use = UseCases(queries, history, reports, explaining, collection, event_stream, health, metrics, reconciling)
         api = api_app(settings, use)
         listening = listen(api, outside.api, tls=_tls(settings, "api"), connections_max=API_CONNECTIONS_MAX)

@@ -15,6 +15,7 @@ from cdr_service.cli.explain import explain
 from cdr_service.cli.follow import tail
 from cdr_service.cli.keep import check, rebuild
 from cdr_service.cli.reconcile import reconcile
+from cdr_service.cli.register import register
 from cdr_service.cli.report import report
 from cdr_service.cli.send import replay, simulate
 from cdr_service.cli.serve import demo, serve
@@ -57,7 +58,7 @@ def cli() -> None:
 COMMANDS = (
     *(serve, demo, simulate, replay),
     *(calls, call, why, switches, usage, tail, report, explain, openapi),
-    *(reconcile, rebuild, check),
+    *(reconcile, register, rebuild, check),
 )
 
 for command in COMMANDS:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import Final
 
 import structlog
@@ -10,6 +11,7 @@ import structlog
 from cdr_service.cms.client import CmsClient
 from cdr_service.cms.counts import CountsReader
 from cdr_service.cms.directory import DirectoryReader
+from cdr_service.cms.health import node_health
 from cdr_service.cms.live import Live
 from cdr_service.domain.commit import Commit, Document
 from cdr_service.domain.directory import Directory
@@ -110,6 +112,7 @@ class ServerInformant:
         kept: Kept,
     ) -> None:
         self._options = options
+        self._tokens = [token.get_secret_value() for token in settings.intake_token or ()]
         self._kept = kept
         self._pacing = Pacing(
             settings.reconcile_interval_seconds, settings.reconcile_settle_seconds, settings.reconcile_polls
@@ -158,6 +161,7 @@ class ServerInformant:
             Healing(self._client, book, enquiries, intake.perform),
             self._upkeep.live_calls,
             intake.perform,
+            partial(node_health, self._client, self._name, self._tokens),
         )
         return Reconciler(self._name, means, self._options, self._pacing)
 

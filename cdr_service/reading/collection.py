@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -10,6 +10,7 @@ from msgspec import Struct
 from cdr_service.domain.announcements import rfc3339
 from cdr_service.domain.completeness import known_losses
 from cdr_service.domain.pages import Listing, Page, Place
+from cdr_service.domain.receivers import NodeHealth, Registered
 from cdr_service.domain.sessions import INTERLEAVED, Bridge, Session, interleaved
 from cdr_service.domain.views import Time
 from cdr_service.domain.workspace import Key
@@ -39,6 +40,16 @@ class BridgeView(Struct, kw_only=True):
     """Records known to be lost."""
     warning: str | None
     """What to change so that we can tell more, or null."""
+    receiver: Registered | None = None
+    """Are we among its CDR receivers, by its API: registered, wrong_token or missing? Null where that is not known."""
+    alarms: list[str] = []
+    """Its alarms that concern CDRs."""
+    clock_offset_seconds: float | None = None
+    """By how much its clock is ahead of ours; it tells whole seconds."""
+    release: str | None = None
+    """What it runs."""
+    problem: str | None = None
+    """Why its API could not be asked, or null."""
 
 
 class DeadLetterView(Struct, kw_only=True):
@@ -90,35 +101,65 @@ class CollectionReads(Protocol):
         ...
 
 
+async def never_asked(_: str) -> list[NodeHealth]:
+    """Say that a deployment has no API that could be asked."""
+    return []
+
+
 class Collection:
     """Answers queries about the collection."""
 
-    def __init__(self, reads: CollectionReads, deployments: Iterable[str], clock: Callable[[], int]) -> None:
-        """`clock` returns milliseconds since 1970 UTC."""
+    def __init__(
+        self,
+        reads: CollectionReads,
+        deployments: Iterable[str],
+        clock: Callable[[], int],
+        nodes: Callable[[str], Awaitable[list[NodeHealth]]] = never_asked,
+    ) -> None:
+        """`clock` returns milliseconds since 1970 UTC; `nodes` what a deployment's own API says of its nodes."""
+        self._nodes = nodes
         self._reads = reads
         self._deployments = tuple(deployments)
         self._clock = clock
 
     async def bridges(self, limit: int | None = None, cursor: str | None = None) -> Page[BridgeView]:
         """Return the Call Bridges by deployment and id; without a limit all of them. Raises BadRequest."""
-        entries = [
-            Entry(Place(0, id_), name) for name in self._deployments for id_ in await self._reads.bridge_ids(name)
-        ]
+        entries = [Entry(Place(0, id_), name) for name in self._deployments for id_ in await self._bridge_ids(name)]
         shown, following = part(entries, self._deployments, Listing.BRIDGES, limit, cursor)
         ids = {name: [entry.place.id for entry in shown if entry.deployment == name] for name in self._deployments}
         return Page([view for name in ids for view in await self._bridges(name, ids[name])], following)
 
+    async def _bridge_ids(self, deployment: str) -> set[str]:
+        """Return the Call Bridges of which records came, and those that the API names."""
+        return {*await self._reads.bridge_ids(deployment), *await self._asked(deployment)}
+
+    async def _asked(self, deployment: str) -> Mapping[str, NodeHealth]:
+        """Return what the API says of each Call Bridge. A server that is not clustered has one, which has no name."""
+        nodes = await self._nodes(deployment)
+        known = await self._reads.bridge_ids(deployment)
+        if len(nodes) == 1 and nodes[0].call_bridge is None and len(known) <= 1:
+            return {next(iter(known), ""): nodes[0]}
+        return {node.call_bridge: node for node in nodes if node.call_bridge is not None}
+
     async def _bridges(self, deployment: str, ids: Sequence[str]) -> list[BridgeView]:
+        if not ids:
+            return []
+        asked = await self._asked(deployment)
         found = await self._reads.things(deployment, [("bridge", id_) for id_ in ids])
-        bridges = [bridge for bridge in found if isinstance(bridge, Bridge)]
+        bridges = [known or Bridge(id_) for id_, known in zip(ids, found, strict=True)]
         names = [session for bridge in bridges for session in bridge.sessions]
         things = await self._reads.things(deployment, [("session", name) for name in names])
         sessions = {thing.id: thing for thing in things if isinstance(thing, Session)}
         received = await self._reads.received(deployment, names)
-        return [self._view(deployment, bridge, sessions, received) for bridge in bridges]
+        return [self._view(deployment, bridge, sessions, received, asked.get(bridge.id)) for bridge in bridges]
 
     def _view(
-        self, deployment: str, bridge: Bridge, sessions: Mapping[str, Session], received: Mapping[str, int]
+        self,
+        deployment: str,
+        bridge: Bridge,
+        sessions: Mapping[str, Session],
+        received: Mapping[str, int],
+        node: NodeHealth | None,
     ) -> BridgeView:
         own = [sessions[name] for name in bridge.sessions if name in sessions]
         newest = max(own, key=lambda session: session.ran_until, default=None)
@@ -134,6 +175,11 @@ class Collection:
             records=sum(session.records for session in own),
             missing=sum(gap.missing for session in own for gap in known_losses(session, now)),
             warning=INTERLEAVED if interleaved(bridge.id, own) else None,
+            receiver=node.receiver if node else None,
+            alarms=list(node.alarms) if node else [],
+            clock_offset_seconds=None if node is None or node.clock_offset is None else node.clock_offset / 1000,
+            release=node.release if node else None,
+            problem=node.problem if node else None,
         )
 
     async def dead_letters(self, limit: int, cursor: str | None) -> Page[DeadLetterView]:

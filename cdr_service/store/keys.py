@@ -65,10 +65,6 @@ class Keys:
         orderly end, or until another process has printed the rest."""
         self.server_directory = self.prefix + "server-directory"
         """String: the directory as the Meeting Server told it last, without the holders file. For good."""
-        self.reconciliation = self.prefix + "reconciliation"
-        """String: where the comparison with the server's own counts stands. For good."""
-        self.fit = self.prefix + "fit"
-        """String: how well the policies and settings fit the server's own counts. For good."""
         self.fence = self.prefix + "fence"
         """String that says nothing: written to find out whether the replicas have all that was written before it."""
 
@@ -98,6 +94,14 @@ class Keys:
         if key[0] == HEARD:
             return "ZSCORE", self.heard, key[1]
         return "SMEMBERS" if key[0] in INDEXES else "GET", self.thing(key)
+
+    def found(self, what: str) -> str:
+        """Return the name of what was found by the Meeting Server's API: `reconciliation`, `fit` or `nodes`.
+
+        A string, for good: where the comparison with its own counts stands, how well the policies fit these, and what
+        its nodes say of the collection of their CDRs.
+        """
+        return f"{self.prefix}found:{what}"
 
     def alive(self, process: str) -> str:
         """Return the name of the sign of life of a process: its generation, a string that expires within seconds."""
