@@ -1,14 +1,16 @@
 """How commands ask the query API: where it is, by which token, and what to say where there is no answer."""
 
 import json
+import ssl
 import sys
 import time
 from collections.abc import Callable, Mapping
 from http.client import HTTPException, HTTPResponse
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
-from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 import click
 
@@ -32,6 +34,8 @@ class Place(NamedTuple):
 
     url: str
     token: str | None
+    certificate: Path | None = None
+    """That of the API, where the settings of the service say it."""
 
     def open(
         self,
@@ -49,11 +53,9 @@ class Place(NamedTuple):
         if body is not None:
             sent["Content-Type"], data = "application/json", json.dumps(body).encode()
         request = Request(target, data, sent)  # noqa: S310 - checked by `find_place`
-        # No proxy: the API is on this machine or near it, and its token is not for a proxy to read.
-        opener = build_opener(ProxyHandler({}), _NoRedirect)
         where = printable(self.url)
         try:
-            answer: HTTPResponse = opener.open(request, timeout=seconds)
+            answer: HTTPResponse = _opener(self.certificate).open(request, timeout=seconds)
         except HTTPError as problem:
             kind = Unanswered if problem.code >= 500 else click.ClickException  # noqa: PLR2004 - HTTP's own limit
             raise kind(_detail(problem)) from None
@@ -75,6 +77,27 @@ class _NoRedirect(HTTPRedirectHandler):
 
     def redirect_request(self, *_: Any) -> None:
         """Take a redirect for the end."""
+
+
+def _opener(certificate: Path | None) -> OpenerDirector:
+    # No proxy: the API is on this machine or near it, and its token is not for a proxy to read.
+    direct = (ProxyHandler({}), _NoRedirect)
+    return build_opener(*direct, HTTPSHandler(context=_trusting(certificate))) if certificate else build_opener(*direct)
+
+
+def _trusting(certificate: Path) -> ssl.SSLContext:
+    """Return a client's context for which only this certificate is good, whoever signed it.
+
+    It is not asked for the host: CDR_API_BIND says where the API listens, such as 0.0.0.0, which no certificate names.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    # Those of the authorities behind it are left out: they signed others, too.
+    own, end, _ = certificate.read_text("ascii", "ignore").partition("-----END CERTIFICATE-----")
+    context.load_verify_locations(cadata=own + end)
+    return context
 
 
 def asking(command: F) -> F:
@@ -130,12 +153,14 @@ def _again(once: Callable[[], None]) -> None:
 
 def find_place(url: str | None) -> Place:
     """Return where the API is, and the token that lets in. Of the settings only those that tell this are read."""
+    certificate = None
     if url is None:
         settings = load_only(ServiceSettings, "api_bind", "api_tls_cert", "api_token")
         bind = settings.api_bind
         if bind.port == 0:
             raise SettingsError("CDR_API_BIND takes any free port: name the API by --url, as service.started says it.")
-        url = f"{'https' if settings.api_tls_cert else 'http'}://{bind}"
+        certificate = settings.api_tls_cert
+        url = f"{'https' if certificate else 'http'}://{bind}"
     else:
         settings = load_only(ServiceSettings, "api_token")
     try:
@@ -145,7 +170,7 @@ def find_place(url: str | None) -> Place:
         good = False
     if not good:
         raise click.UsageError("--url must be a URL such as http://127.0.0.1:8081.")
-    return Place(url, settings.api_token.get_secret_value() if settings.api_token else None)
+    return Place(url, settings.api_token.get_secret_value() if settings.api_token else None, certificate)
 
 
 def print_json(answer: Any) -> None:

@@ -15,6 +15,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+import trustme
 from rich.cells import cell_len
 
 from cdr_service.cli.receiver import kept_token
@@ -450,6 +451,23 @@ class TestAsking:
         assert re.fullmatch(rf"  {SWITCH_CALL}  alice@example\.com, who holds PMP\+, .*…", lines[3])
         assert lines[5].startswith("  x  nobody in the meeting")
         assert len(lines) == 6
+
+    def test_the_own_certificate_is_known(self, tmp_path: Path) -> None:
+        """With the service's own settings its TLS is no obstacle, though the bind is no name; another's is refused."""
+        authority = trustme.CA().create_child_ca()
+        own, other = (authority.issue_cert("cdr.example.com") for _ in range(2))
+        key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+        key.write_bytes(own.private_key_pem.bytes())
+        certificate.write_bytes(b"".join(pem.bytes() for pem in own.cert_chain_pems))
+        tls = {"CDR_API_TLS_CERT": str(certificate), "CDR_API_TLS_KEY": str(key)}
+        settings = {**tls, "CDR_API_BIND": f"0.0.0.0:{free_port()}", "CDR_API_TOKEN": SECRET}
+        with running(tmp_path, "serve", settings=settings) as service:
+            service.wait_for("service.started")
+            assert run(tmp_path, "calls", **settings).stdout == "No calls.\n"
+            certificate.write_bytes(b"".join(pem.bytes() for pem in other.cert_chain_pems))
+            told = run(tmp_path, "calls", **settings)
+            assert told.returncode == 1
+            assert "CERTIFICATE_VERIFY_FAILED" in told.stderr
 
     def test_text_from_the_wire_can_do_nothing(self, service: Service, home: Path) -> None:
         """A name is shown as it came: no markup, no emoji, nothing that a terminal obeys."""
