@@ -8,7 +8,7 @@ WORKDIR /app
 ENV UV_PYTHON=python3 UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
 RUN python3 -m venv .tools && .tools/bin/pip install --no-cache-dir --quiet uv==0.13.9
 # What the service needs changes less often than the service: a layer of its own.
-COPY pyproject.toml uv.lock README.md ./
+COPY pyproject.toml uv.lock README.md LICENSE ./
 RUN .tools/bin/uv sync --quiet --no-cache --locked --no-dev --extra embedded --no-install-project
 COPY cdr_service cdr_service
 RUN .tools/bin/uv sync --quiet --no-cache --locked --no-dev --extra embedded --no-editable

