@@ -26,9 +26,28 @@
 {{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.callBridges) (not .Values.networkPolicy.intakeFrom) -}}
 {{- fail "networkPolicy is enabled, but lets nobody push: set networkPolicy.callBridges to the Call Bridges' networks, or networkPolicy.intakeFrom to the Ingress controller." -}}
 {{- end -}}
+{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.apiFrom) -}}
+{{- if or .Values.metrics.serviceMonitor.enabled .Values.ingress.api.enabled -}}
+{{- fail "networkPolicy lets nobody reach the API, but metrics.serviceMonitor or ingress.api is enabled: set networkPolicy.apiFrom to Prometheus, or the Ingress controller." -}}
+{{- end -}}
+{{- end -}}
+{{- $least := add (int .Values.preStopSeconds) 10 -}}
+{{- if lt (int .Values.terminationGracePeriodSeconds) (int $least) -}}
+{{- fail (printf "After preStopSeconds (%d), terminationGracePeriodSeconds (%d) leaves no time to finish what is in flight: set it to %d or more." (int .Values.preStopSeconds) (int .Values.terminationGracePeriodSeconds) $least) -}}
+{{- end -}}
 {{- $deployments := dict "default" .Values.settings -}}
 {{- range $name, $given := default dict .Values.settings.deployments -}}
 {{- $_ := set $deployments $name $given -}}
+{{- end -}}
+{{- $named := list -}}
+{{- range $name, $given := $deployments -}}
+{{- $named = append $named (eq $name "default" | ternary "holders" $name) -}}
+{{- $named = append $named (base (default "" $given.holders)) -}}
+{{- end -}}
+{{- range $file := include "cdr.holdersFiles" . | fromJsonArray -}}
+{{- if not (or (has (trimSuffix (ext $file) $file) $named) (has $file $named)) -}}
+{{- fail (printf "The holders file %s belongs to no deployment: name it holders.csv, or after one of settings.deployments." $file) -}}
+{{- end -}}
 {{- end -}}
 {{- range $name, $given := $deployments -}}
 {{- $where := eq $name "default" | ternary "settings" (printf "settings.deployments.%s" $name) -}}

@@ -78,3 +78,13 @@ redis_url_file = "/etc/cdr-service/store/redis-url"
 {{- end }}
 {{- end }}
 {{ end -}}
+
+{{- define "cdr.redisConfig" -}}
+appendonly yes
+appendfsync always
+save ""
+maxmemory {{ .Values.store.bundled.maxMemory }}
+maxmemory-policy noeviction
+dir /data
+include /etc/redis/password.conf
+{{- end -}}

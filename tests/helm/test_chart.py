@@ -33,6 +33,7 @@ from tests.integration.command import environment
 EXTERNAL = CHART / "ci" / "external-values.yaml"
 KUBERNETES = ("1.25.0", "1.34.0")
 """The oldest that Chart.yaml names, and a recent one."""
+CIDRS = ["192.0.2.0/24"]
 OPERATOR = {"ServiceMonitor", "PrometheusRule"}
 """Kinds that Kubernetes has no schemas for."""
 SAMPLES = ["defaults", *[case.name for case in CASES]]
@@ -191,6 +192,23 @@ def test_the_bundled_redis_keeps_what_it_is_given(program: str) -> None:
     assert set(of_kind(objects, "Secret", "-redis")["data"]) == {"password.conf", "redis-url"}
 
 
+def test_the_bundled_redis_takes_up_its_settings(program: str) -> None:
+    """It reads its file at its start, so a change of what is in there starts it anew, and nothing else does."""
+
+    def template(**values: Any) -> dict[str, Any]:
+        spec = of_kind(render(program, values=values), "StatefulSet")["spec"]["template"]["metadata"]
+        return dict(spec)
+
+    assert template(**{"store.bundled.maxMemory": "1gb"}) != template()
+    assert template(**{"settings.policy": "owner"}) == template()
+
+
+def test_a_holders_file_may_be_named_outright(program: str) -> None:
+    """One that no deployment is called after counts where the settings name it."""
+    values = {"holders.files": {"all.csv": "user,license"}, "settings.holders": "/etc/cdr-service/holders/all.csv"}
+    assert "/etc/cdr-service/holders/all.csv" in config(render(program, values=values))
+
+
 def test_the_embedded_store_belongs_to_one_pod(program: str) -> None:
     """One replica, never two at a time, and a volume that outlives the release."""
     objects = render(program, CHART / "ci" / "embedded-values.yaml")
@@ -230,6 +248,23 @@ def test_tokens_are_made_once(program: str) -> None:
         ),
         ({"secrets.intakeTokens": False}, "Anybody could push to the deployment default: set secrets.intakeTokens"),
         ({"holders.existingConfigMap": "a", "holders.existingSecret": "b"}, "are both set: keep one of them."),
+        (
+            {"holders.files": {"brnch.csv": ""}, "settings.deployments": {"branch": {}}},
+            "The holders file brnch.csv belongs",
+        ),
+        (
+            {"holders.files": {"default.csv": ""}},
+            "The holders file default.csv belongs to no deployment: name it holders.csv",
+        ),
+        (
+            {"networkPolicy": {"enabled": True, "callBridges": CIDRS}, "metrics.serviceMonitor.enabled": True},
+            "networkPolicy lets nobody reach the API",
+        ),
+        (
+            {"networkPolicy": {"enabled": True, "callBridges": CIDRS}, "ingress.api.enabled": True},
+            "networkPolicy lets nobody reach the API",
+        ),
+        ({"preStopSeconds": 55}, "leaves no time to finish what is in flight: set it to 65 or more."),
     ],
 )
 def test_values_that_do_not_go_together(program: str, values: dict[str, Any], reason: str) -> None:

@@ -51,6 +51,19 @@ def test_the_notes_warn_of_a_store_that_keeps_nothing(program: str) -> None:
         assert ("The store keeps nothing" in notes(program, case)) == (case.name == "trial-values.yaml")
 
 
+def test_the_notes_say_what_is_missing(program: str) -> None:
+    """Who holds PMP+, where neither a file nor the Meeting Server tells; an image, where no registry is named."""
+    cases = {case.name.partition("-")[0]: notes(program, case) for case in CASES}
+    assert "Nobody holds PMP+ yet" in notes(program)
+    assert "--set image.repository=REGISTRY/cdr-service" in notes(program)
+    assert "image.repository" not in cases["external"]
+    assert {name for name, text in cases.items() if "Nobody holds PMP+ yet" in text} == {"trial"}
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write("{settings: {cms_url: 'https://cms1.example.com:445'}, cms: {existingSecret: cms}}")
+        file.flush()
+        assert "Nobody holds PMP+ yet" not in notes(program, Path(file.name))
+
+
 def test_the_notes_name_objects_that_are_there(program: str) -> None:
     """Every name in the commands is that of a rendered object."""
     names = {(one["kind"].lower(), one["metadata"]["name"]) for one in render(program)}
@@ -105,6 +118,24 @@ def test_the_release_test_posts_and_reads_back(program: str, tmp_path: Path) -> 
             )
             assert asked.returncode == 0, asked.stderr
         assert json.loads(asked.stdout)["items"][0]["shared"]["sixths"] == 0
+
+
+def test_the_release_test_respects_the_allowed_networks(program: str, tmp_path: Path) -> None:
+    """Where the bridges' networks alone may push, the test's pod may not: it says so, and still tries the API."""
+    objects = render(program, values={"settings.intake_allow": ["192.0.2.0/24"]})
+    (pod,) = (one["spec"] for one in objects if one["kind"] == "Pod")
+    (test,) = pod["containers"]
+    with store_server() as store, released(tmp_path, objects, store.url) as (service, files):
+        urls = {"INTAKE_URL": service.intake_url.removesuffix("/cdr"), "API_URL": service.api_url}
+        given = {**environment(tmp_path), **urls, "TOKENS": str(files / "secrets")}
+        script = [sys.executable, *test["command"][1:], *test["args"]]
+        told = subprocess.run(script, env=given, capture_output=True, text=True, check=False)
+        assert (told.returncode, told.stderr) == (0, "")
+        assert "settings.intake_allow has no pod of this cluster" in told.stdout
+        (files / "secrets" / "api-token").write_text("another")
+        wrong = subprocess.run(script, env=given, capture_output=True, text=True, check=False)
+        assert (wrong.returncode, wrong.stdout) == (1, "")
+        assert "/v1/usage cannot be used: it answers 401" in wrong.stderr
 
 
 def test_an_upgrade_keeps_the_tokens(program: str, tmp_path: Path) -> None:
