@@ -11,7 +11,7 @@ import msgspec
 
 from cdr_service.domain.elements import MAX_NUMBER, read
 from cdr_service.domain.records import Batch, Record, RejectedRecord, UnknownRecord
-from cdr_service.domain.safe_xml import MAX_DEPTH, UnsafeXml, parse_xml
+from cdr_service.domain.safe_xml import MAX_DEPTH, UnsafeXml, read_xml
 from cdr_service.domain.tables import DOCUMENT, ENVELOPE, KINDS
 
 MAX_REJECTED = 4096
@@ -35,7 +35,7 @@ class NotACdrDocument(Exception):  # noqa: N818 - it says what the body is, not 
 def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Batch:
     """Read one CDR document. Raises `NotACdrDocument`, and nothing else."""
     try:
-        tree = parse_xml(body, max_depth=max_depth)
+        tree = read_xml(body, max_depth=max_depth)
     except UnsafeXml as unsafe:
         raise NotACdrDocument(unsafe.reason) from unsafe
     name, content = next(iter(tree.items()))

@@ -29,12 +29,7 @@ class UnsafeXml(Exception):  # noqa: N818 - it says what the body is, not that w
 
 def parse_xml(body: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     """Read one document: a dict of the root's name and content, as `elements` describes it. Raises `UnsafeXml` only."""
-    if not body.strip():
-        raise UnsafeXml("The body is empty.")
-    # In one pass, so that what is refused is refused before it costs anything.
-    parser: Any = expat.ParserCreate()
-    parser.XmlDeclHandler = _check_encoding
-    parser.StartDoctypeDeclHandler = _refuse_document_type
+    parser = _guarded_parser(body)
 
     def guarded() -> Iterator[bytes]:
         # xmltodict offers no hook for depth. It asks for the body when its handlers are set, so wrap them here.
@@ -44,7 +39,7 @@ def parse_xml(body: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
             nonlocal depth
             depth += 1
             if depth > max_depth:
-                raise UnsafeXml(f"Elements are nested more than {max_depth} levels deep.")
+                raise _too_deep(max_depth)
             enter(name, attributes)
 
         def end(name: str) -> None:
@@ -58,8 +53,74 @@ def parse_xml(body: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     try:
         tree: dict[str, Any] = xmltodict.parse(guarded(), expat=SimpleNamespace(ParserCreate=lambda *_: parser))
     except (expat.ExpatError, ValueError) as error:
-        raise UnsafeXml(f"The body is not well-formed XML: {error}.") from error
+        raise _ill_formed(error) from error
     return tree
+
+
+def read_xml(body: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:  # noqa: C901 - three handlers, one state
+    """Do what `parse_xml` does at less than half its cost, for the intake; a test holds both to the same answers."""
+    parser = _guarded_parser(body)
+    parser.buffer_text = True
+    outer: list[tuple[dict[str, Any] | None, list[str] | None]] = []
+    content: dict[str, Any] | None = None
+    texts: list[str] | None = None
+
+    def start(_name: str, attributes: dict[str, str]) -> None:
+        nonlocal content, texts
+        outer.append((content, texts))
+        if len(outer) > max_depth:
+            raise _too_deep(max_depth)
+        content = {f"@{name}": value for name, value in attributes.items()} if attributes else None
+        texts = None
+
+    def text(piece: str) -> None:
+        nonlocal texts
+        if texts is None:
+            texts = [piece]
+        else:
+            texts.append(piece)
+
+    def end(name: str) -> None:
+        nonlocal content, texts
+        value: Any = "".join(texts).strip() or None if texts else None
+        if content is not None:
+            if value:
+                content["#text"] = value
+            value = content
+        content, texts = outer.pop()
+        if content is None:
+            content = {name: value}
+        elif name not in content:
+            content[name] = value
+        elif isinstance(content[name], list):
+            content[name].append(value)
+        else:
+            content[name] = [content[name], value]
+
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, text
+    try:
+        parser.Parse(body, True)
+    except (expat.ExpatError, ValueError) as error:
+        raise _ill_formed(error) from error
+    return content or {}
+
+
+def _guarded_parser(body: bytes) -> Any:
+    """Return a parser that refuses in one pass, before it costs anything, what no document of Cisco's has."""
+    if not body.strip():
+        raise UnsafeXml("The body is empty.")
+    parser: Any = expat.ParserCreate()
+    parser.XmlDeclHandler = _check_encoding
+    parser.StartDoctypeDeclHandler = _refuse_document_type
+    return parser
+
+
+def _too_deep(max_depth: int) -> UnsafeXml:
+    return UnsafeXml(f"Elements are nested more than {max_depth} levels deep.")
+
+
+def _ill_formed(error: Exception) -> UnsafeXml:
+    return UnsafeXml(f"The body is not well-formed XML: {error}.")
 
 
 def _check_encoding(_version: str, encoding: str | None, _standalone: int) -> None:
