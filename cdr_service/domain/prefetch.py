@@ -67,7 +67,8 @@ def folded_whole(records: Iterable[Record], things: Mapping[Key, Any]) -> set[Ke
     for leg in tied:
         known = things.get(("leg", leg))
         calls |= named_on.get(leg, set()) | set(known.calls if known else ())
-    return {key for call in calls if (key := (LEGS_OF, call)) not in things}
+    indexes: set[Key] = {(LEGS_OF, call) for call in calls}
+    return indexes - things.keys()
 
 
 def behind(things: Mapping[Key, Any], kind: str) -> set[Key]:
