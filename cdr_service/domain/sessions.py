@@ -196,9 +196,14 @@ def _added(ranges: tuple[Range, ...], number: int, time: int, now: int) -> tuple
     """Return the ranges with one more number, merged with its neighbors."""
     if ranges and number == ranges[-1].last + 1:
         return (*ranges[:-1], replace(ranges[-1], last=number, last_time=time))
-    new = Range(number, number, time, time, now)
+    behind = next((place for place, known in enumerate(ranges) if number < known.first), len(ranges))
+    if behind == 0 and ranges:  # what lies before the first was no gap until now
+        ranges = (replace(ranges[0], noticed=now), *ranges[1:])
+    # A number within a gap parts it in two, and makes neither a new one.
+    noticed = ranges[behind].noticed if behind < len(ranges) else now
+    new = Range(number, number, time, time, noticed)
     merged: list[Range] = []
-    for candidate in sorted((*ranges, new), key=lambda r: r.first):
+    for candidate in (*ranges[:behind], new, *ranges[behind:]):
         before = merged[-1] if merged else None
         if before is not None and before.last + 1 == candidate.first:
             merged[-1] = replace(before, last=candidate.last, last_time=candidate.last_time)

@@ -207,6 +207,20 @@ def test_a_gap_is_lost_once_it_has_settled() -> None:
     assert lost(seen([2, 3, 4], session)) == []
 
 
+def test_a_gap_before_what_came_first_settles_like_any_other() -> None:
+    """A feed that lags by thousands brings the first record of a session: the next ones are on their way."""
+    session = seen([0], seen(range(5000, 5010), now=100), now=9000)
+    assert lost(session, settled_before=9000) == []
+    assert lost(session, settled_before=9001) == [(1, 4999)]
+    assert lost(seen(range(1, 5000), session, now=9000)) == []
+
+
+def test_a_record_within_a_gap_does_not_make_the_rest_of_it_a_new_one() -> None:
+    """What was known to be lost stays so, and is not told once more."""
+    session = seen([10], seen([0, 20], now=100), now=9000)
+    assert lost(session, settled_before=101) == [(1, 9), (11, 19)]
+
+
 def test_what_came_before_the_first_record_was_never_owed() -> None:
     """A receiver that was added to a running bridge begins anywhere."""
     assert lost(seen(range(47, 60))) == []
