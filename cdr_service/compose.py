@@ -232,24 +232,22 @@ async def _warn(log: Any, settings: Settings, health: StoreHealth) -> None:
 
 def say_started(settings: Settings, service: Running, **more: Any) -> None:
     """Log the line that tells where the service is, and by which policy it decides."""
-    with suppress(OSError):  # what nobody reads any more must not keep the intake closed
-        structlog.get_logger().info(
-            "service.started",
-            intake_url=f"{service.intake_url}/cdr",
-            api_url=service.api_url,
-            store=str(parse_store_url(settings.redis_url.get_secret_value())) if settings.redis_url else "embedded",
-            policy=settings.deployments["default"].policy,
-            policy_in_force=service.policies["default"],
-            policies={name: given.policy for name, given in settings.deployments.items()},
-            policies_in_force=service.policies,
-            **more,
-        )
+    structlog.get_logger().info(
+        "service.started",
+        intake_url=f"{service.intake_url}/cdr",
+        api_url=service.api_url,
+        store=str(parse_store_url(settings.redis_url.get_secret_value())) if settings.redis_url else "embedded",
+        policy=settings.deployments["default"].policy,
+        policy_in_force=service.policies["default"],
+        policies={name: given.policy for name, given in settings.deployments.items()},
+        policies_in_force=service.policies,
+        **more,
+    )
 
 
 def say_stopped() -> None:
     """Log the line that is the last one."""
-    with suppress(OSError):
-        structlog.get_logger().info("service.stopped")
+    structlog.get_logger().info("service.stopped")
 
 
 async def policies_in_force(settings: Settings, store_url: str) -> Mapping[str, str]:

@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, TextIO
@@ -65,12 +66,17 @@ EVENT_NAMES: Final = frozenset(
 )
 """Every `event` that a line may have. `library.message` is what a library said, with `logger` and `message`."""
 
+OR_FAIL: Final = "or fail"
+"""`get_logger(OR_FAIL)` makes a logger that raises OSError where a line cannot be written. Any other loses that line:
+a full disk, or a reader that has left, must not be a reason for the service to do less."""
+
 
 def configure_logging(format: LogFormat, level: LogLevel, stream: TextIO) -> None:  # noqa: A002 - the setting's name
     """Send every line at `level` or above to `stream`, as JSON or in columns.
 
-    Loggers are made by `structlog.get_logger()`. One that is used as it comes looks its configuration up at each line;
-    one that is kept as `get_logger().bind()` does not, is faster by a quarter, and stays with its stream.
+    Loggers are made by `structlog.get_logger()`, or with `OR_FAIL`. One that is used as it comes looks its
+    configuration up at each line; one that is kept as `get_logger().bind()` does not, is faster by a quarter, and stays
+    with its stream.
     """
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")  # a log line must not fail for want of a letter
@@ -85,13 +91,26 @@ def configure_logging(format: LogFormat, level: LogLevel, stream: TextIO) -> Non
     structlog.configure(
         processors=first + last,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: output,
+        logger_factory=lambda *given: output if given == (OR_FAIL,) else _Forgiving(output),
         cache_logger_on_first_use=False,
     )
     for handler in [known for known in logging.root.handlers if isinstance(known, _LibraryHandler)]:
         logging.root.removeHandler(handler)
     logging.root.addHandler(_LibraryHandler(logging.WARNING))
     logging.root.setLevel(logging.WARNING)
+
+
+class _Forgiving:
+    """Writes lines by another logger, and goes on without those that cannot be written."""
+
+    def __init__(self, output: Any) -> None:
+        self._output = output
+
+    def msg(self, line: bytes | str) -> None:
+        with suppress(OSError):
+            self._output.msg(line)
+
+    debug = info = warning = error = critical = msg
 
 
 class _LibraryHandler(logging.Handler):

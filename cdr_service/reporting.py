@@ -12,6 +12,7 @@ from cdr_service.domain.announcements import announcement
 from cdr_service.domain.commit import Commit, Document
 from cdr_service.domain.reception import Received
 from cdr_service.errors import StoreLayoutError, StoreUnavailable
+from cdr_service.logs import OR_FAIL
 from cdr_service.metrics import Metrics
 from cdr_service.service import Intake
 
@@ -43,6 +44,7 @@ class Reporter:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._log = structlog.get_logger().bind()
+        self._events = structlog.get_logger(OR_FAIL).bind()
         self._unavailable: set[str] = set()
         self._wrong: set[tuple[str, str]] = set()
         """Stores of another release that were named."""
@@ -66,17 +68,16 @@ class Reporter:
         self.available(deployment)
 
     def print(self, told: dict[str, Any]) -> None:
-        """Print the object of an event, as it is in the event stream."""
+        """Print the object of an event, as it is in the event stream. Raises OSError where that cannot be done."""
         members = {name: value for name, value in told.items() if name not in _HEAD}
-        write = self._log.warning if told["level"] == "warning" else self._log.info
+        write = self._events.warning if told["level"] == "warning" else self._events.info
         write(told["event"], **members)
 
     def available(self, deployment: str) -> None:
         """Hear that the store did what was asked; say so where it had been unavailable."""
         if deployment in self._unavailable:
             self._unavailable.discard(deployment)
-            with suppress(OSError):
-                self._log.info("store.restored", deployment=deployment)
+            self._log.info("store.restored", deployment=deployment)
 
     def unavailable(self, deployment: str, problem: StoreUnavailable) -> None:
         """Say that the store is unavailable, once until it answers again; once more where it is not one for us."""
@@ -85,16 +86,14 @@ class Reporter:
             self._unavailable.add(deployment)
             if wrong:
                 self._wrong.add((deployment, str(problem)))
-            with suppress(OSError):
-                self._log.error("store.unavailable", deployment=deployment, reason=str(problem))
+            self._log.error("store.unavailable", deployment=deployment, reason=str(problem))
 
     def failed(self, deployment: str, document: Document, problem: Exception) -> None:
         """Say that a document could not be taken in through a fault of ours."""
-        with suppress(OSError):
-            self._log.error(
-                "document.failed",
-                deployment=deployment,
-                session=document.batch.session if document.batch else None,
-                bytes=len(document.body),
-                exc_info=problem,
-            )
+        self._log.error(
+            "document.failed",
+            deployment=deployment,
+            session=document.batch.session if document.batch else None,
+            bytes=len(document.body),
+            exc_info=problem,
+        )

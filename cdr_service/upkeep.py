@@ -8,7 +8,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
 import structlog
@@ -115,8 +114,7 @@ class Caretaker:
             except Draining:
                 return
             except Exception:  # noqa: BLE001 - tomorrow's upkeep must not fall with today's
-                with suppress(OSError):  # the log may be what failed
-                    self._log.exception("upkeep.failed")
+                self._log.exception("upkeep.failed")
             await asyncio.sleep(ROUND_SECONDS)
 
     async def round(self) -> None:

@@ -118,8 +118,7 @@ class Following:
                 pass  # the caretaker says so
             except Exception:  # noqa: BLE001 - the next reading must not fall with this one
                 self._tried.set()
-                with suppress(OSError):
-                    self._log.exception("upkeep.failed")
+                self._log.exception("upkeep.failed")
             if not self._leads.is_set():
                 self._forget()
             with suppress(TimeoutError):
@@ -143,14 +142,12 @@ class Following:
         except CmsError as problem:
             if not self._away:
                 self._away = True
-                with suppress(OSError):
-                    self._log.warning("directory.unreadable", source="api", reason=str(problem))
+                self._log.warning("directory.unreadable", source="api", reason=str(problem))
             self._tried.set()
             return False
         if self._away:
             self._away = False
-            with suppress(OSError):
-                self._log.info("directory.readable", source="api")
+            self._log.info("directory.readable", source="api")
         if self._server is None or self._server.version != told.version:
             await self._upkeep.keep_server_directory(told)
         self._server = told

@@ -225,8 +225,7 @@ class Listening:
         try:
             self._informant.look_at(commit)
         except Exception:  # noqa: BLE001 - what is only worth asking must not keep anything from being acknowledged
-            with suppress(OSError):
-                structlog.get_logger().exception("upkeep.failed", deployment=deployment)
+            structlog.get_logger().exception("upkeep.failed", deployment=deployment)
 
     def unavailable(self, deployment: str, problem: StoreUnavailable) -> None:
         """Pass it on."""

@@ -7,7 +7,7 @@ covers for it at its next reading, and a silent call is asked for again.
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import structlog
@@ -80,8 +80,7 @@ class Questions:
             except (CmsError, StoreUnavailable, Draining):
                 pass  # dropped, as said above
             except Exception:  # noqa: BLE001 - the next question must not fall with this one
-                with suppress(OSError):
-                    self._log.exception("upkeep.failed")
+                self._log.exception("upkeep.failed")
             finally:
                 self._queued.discard((what, about))
                 self._waiting.task_done()

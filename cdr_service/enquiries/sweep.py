@@ -69,8 +69,7 @@ class Sweep:
             except (StoreUnavailable, Draining):
                 pass  # it is asked again at the next sweep
             except Exception:  # noqa: BLE001 - the next sweep must not fall with this one
-                with suppress(OSError):
-                    self._log.exception("upkeep.failed")
+                self._log.exception("upkeep.failed")
             await asyncio.sleep(SECONDS)
 
     async def once(self) -> None:

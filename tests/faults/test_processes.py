@@ -147,6 +147,22 @@ def fill(pipe: IO[bytes]) -> None:
     os.set_blocking(pipe.fileno(), True)
 
 
+async def test_a_full_disk_under_the_log_costs_lines_and_nothing_else(tmp_path: Path) -> None:
+    """The service starts and answers as ever, also where it has something to warn of."""
+    with store_server(appendfsync="everysec") as store:
+        with service(tmp_path / "mute", redis_url=store.url, intake_token="a-token") as mute:
+            full = os.open("/dev/full", os.O_WRONLY)
+            mute.launch(stdout=full)
+            os.close(full)
+            await eventually(lambda: is_ready(mute), "the service takes documents")
+            ready = await mute.ready()
+            assert (ready["ok"], len(ready["unsafe"])) == (True, 1)
+            assert await answers(mute.intake_url, b"not CDR") == [401]
+            assert await answers(f"{mute.intake_url}?token=a-token", Feed("s").document(call_start("call"))) == [200]
+            assert await mute.stop() == 0
+        assert "call.started" in [event["event"] for event in stream(store)]
+
+
 async def test_a_log_that_cannot_be_written_holds_up_nothing_and_is_made_up_for(tmp_path: Path) -> None:
     """Documents are taken though nobody reads the log any more; what could not be printed another process prints."""
     feed = Feed("s", "cb")

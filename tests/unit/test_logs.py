@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from cdr_service.domain.text import printable
-from cdr_service.logs import EVENT_NAMES, _LibraryHandler, configure_logging
+from cdr_service.logs import EVENT_NAMES, OR_FAIL, _LibraryHandler, configure_logging
 from cdr_service.settings.values import LogFormat, LogLevel
 
 SECRET = "s3cr3t"
@@ -95,6 +96,19 @@ def test_lines_below_the_level_are_not_written() -> None:
     log.warning("store.unavailable")
     log.error("store.unavailable")
     assert [line["level"] for line in output.lines] == ["warning", "error"]
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_a_line_that_cannot_be_written_stops_nobody_who_did_not_ask(format: LogFormat) -> None:  # noqa: A002
+    """A full disk costs lines and no more, but for whoever writes them again later."""
+    with Path("/dev/full").open("w") as full:
+        configure_logging(format, "info", full)
+        for log in (structlog.get_logger(), structlog.get_logger().bind(deployment="default")):
+            log.info("service.started")
+            log.error("upkeep.failed", exc_info=ValueError("…"))
+        with pytest.raises(OSError, match="No space"):
+            structlog.get_logger(OR_FAIL).bind().info("call.started")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # what waits to be written is flushed at the close
 
 
 def test_logging_can_be_configured_again() -> None:
