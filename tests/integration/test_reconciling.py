@@ -1,7 +1,9 @@
 """The service beside a Meeting Server that counts licenses by rules of its own: real processes, HTTP, TLS and store."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from cdr_service.simulator.api_licenses import Rules
 from cdr_service.simulator.api_model import CoSpace, Directory, example_directory
-from tests.integration.command import Service, running
+from tests.integration.command import Service, run, running
 from tests.integration.meeting_server import MeetingServer, meeting_server
 from tests.integration.servers import eventually
 from tests.integration.test_metrics import samples
@@ -185,6 +187,34 @@ def test_what_the_server_no_longer_has_is_closed(tmp_path: Path) -> None:
         assert service.get("/v1/calls/call-1")["end_estimated"] is True
         eventually(lambda: service.get("/v1/calls/call-2")["participants"] == 1, "who left is out")
         assert service.get("/v1/calls/call-2")["state"] == "active"
+
+
+def test_the_past(tmp_path: Path) -> None:
+    """Past use of two nodes is summed up beside ours; a moment that is not as ours is marked."""
+    with beside(tmp_path, nodes=2) as (server, service):
+        for node in (0, 1):
+            begin(server, f"call-{node}", "space-alice", node=node, meeting="m")
+            server.join(f"leg-{node}", f"call-{node}", BOB, node=node)
+        begin(server, "call-2", "space-bob")
+        server.join("leg-2", "call-2", BOB)
+        server.push(service, node=0)
+        server.push(service, node=1)
+        agrees(service)
+        licenses = server.deployment.licenses
+        now = datetime.now(UTC)
+        licenses.entries[:] = [(now - timedelta(minutes=10), ()), (now, licenses.at(now))]
+        told = run(tmp_path, "reconcile", "--past", "1", "--json", "--url", service.api_url, **server.settings)
+        assert told.returncode == 0, told.stderr
+        newest, *older = json.loads(told.stdout)["items"]
+        assert (newest["personal"], newest["full"], newest["shared_licenses"]) == (1, 1, 1)
+        assert (newest["our_personal"], newest["our_shared_licenses"], newest["differs"]) == (1, 1, False)
+        assert [(line["personal"], line["differs"]) for line in older] == [(0, False)]
+        licenses.entries[:] = [(now, licenses.at(now) * 3)]
+        told = run(tmp_path, "reconcile", "--past", "1", "--url", service.api_url, **server.settings)
+        assert "differs" in told.stdout
+        shown = run(tmp_path, "reconcile", "--url", service.api_url)
+        assert "default: agreed" in shown.stdout
+        assert "pmp_calls_per_user" in shown.stdout
 
 
 def tells(service: Service, count: int) -> None:
