@@ -38,11 +38,13 @@ def test_the_notes_tell_the_receiver_url(program: str) -> None:
     assert 'echo "http://$HOST:$PORT/cdr?token=$TOKEN"' in cluster
     assert "get secret cdr-cdr-service -o jsonpath='{.data.intake-token}'" in cluster
     assert 'echo "https://$HOST:8080/cdr?token=$TOKEN"' in external
+    assert "https://127.0.0.1:8081/ by this tunnel" in external
     assert "Deployment branch: …/cdr/branch?token=… with the key branch.intake-token" in external
     for text in (trial, cluster, external, notes(program)):
         assert "Configuration > CDR settings" in text
         assert "bridge=NAME" in text
         assert "helm -n voice test cdr" in text
+        assert "port-forward service/cdr-cdr-service-api 8081:8081" in text
 
 
 def test_the_notes_warn_of_a_store_that_keeps_nothing(program: str) -> None:
