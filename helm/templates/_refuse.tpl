@@ -11,7 +11,7 @@
 {{- if and (eq $store.kind "external") $store.external.url $store.external.existingSecret -}}
 {{- fail "store.external.url and store.external.existingSecret are both set: keep one of them." -}}
 {{- end -}}
-{{- if contains "@" $store.external.url -}}
+{{- if or (contains "@" $store.external.url) (contains "password=" $store.external.url) -}}
 {{- fail "store.external.url holds a user or password: put the whole URL into a Secret and name that in store.external.existingSecret." -}}
 {{- end -}}
 {{- if and (ne $store.kind "external") (or $store.external.url $store.external.existingSecret) -}}

@@ -239,6 +239,10 @@ def test_tokens_are_made_once(program: str) -> None:
             {"store.kind": "external", "store.external.url": "redis://user:secret@host"},
             "store.external.url holds a user or password: put the whole URL into a Secret",
         ),
+        (
+            {"store.kind": "external", "store.external.url": "redis+sentinel://host/name?sentinel_password=secret"},
+            "store.external.url holds a user or password: put the whole URL into a Secret",
+        ),
         ({"store.external.url": "redis://host"}, "store.kind is bundled: set store.kind to external"),
         ({"networkPolicy.enabled": True}, "lets nobody push: set networkPolicy.callBridges"),
         ({"settings.cms_url": "https://cms"}, "settings.cms_url is set without a password"),
