@@ -54,6 +54,9 @@
 {{- if and $given.cms_url (not $.Values.cms.existingSecret) -}}
 {{- fail (printf "%s.cms_url is set without a password: name a Secret that has it in cms.existingSecret." $where) -}}
 {{- end -}}
+{{- if and $given.cms_url (not $given.cms_username) -}}
+{{- fail (printf "%s.cms_url is set without a user: set %s.cms_username." $where $where) -}}
+{{- end -}}
 {{- if not (or $.Values.secrets.intakeTokens $given.intake_allow $given.intake_open) -}}
 {{- fail (printf "Anybody could push to the deployment %s: set secrets.intakeTokens to true, or %s.intake_allow to the Call Bridges' networks." $name $where) -}}
 {{- end -}}

@@ -247,6 +247,10 @@ def test_tokens_are_made_once(program: str) -> None:
         ({"networkPolicy.enabled": True}, "lets nobody push: set networkPolicy.callBridges"),
         ({"settings.cms_url": "https://cms"}, "settings.cms_url is set without a password"),
         (
+            {"settings.cms_url": "https://cms", "cms.existingSecret": "cms"},
+            "settings.cms_url is set without a user: set settings.cms_username.",
+        ),
+        (
             {"settings.deployments": {"branch": {"cms_url": "https://cms"}}},
             "settings.deployments.branch.cms_url is set without a password: name a Secret that has it in",
         ),

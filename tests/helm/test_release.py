@@ -59,9 +59,10 @@ def test_the_notes_say_what_is_missing(program: str) -> None:
     assert "Nobody holds PMP+ yet" in notes(program)
     assert "--set image.repository=REGISTRY/cdr-service" in notes(program)
     assert "image.repository" not in cases["external"]
+    assert {name for name, text in cases.items() if "within the pod's memory limit" in text} == {"embedded"}
     assert {name for name, text in cases.items() if "Nobody holds PMP+ yet" in text} == {"trial"}
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        file.write("{settings: {cms_url: 'https://cms1.example.com:445'}, cms: {existingSecret: cms}}")
+        file.write("{settings: {cms_url: 'https://cms1.example.com:445', cms_username: a}, cms: {existingSecret: b}}")
         file.flush()
         assert "Nobody holds PMP+ yet" not in notes(program, Path(file.name))
 
