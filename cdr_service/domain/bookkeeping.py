@@ -248,9 +248,10 @@ class Bookkeeper(Learner):
     def _leg_changed(self, source: Source, leg: Leg, at: OrderKey) -> None:
         """Store the leg, and hand what this changed in its meetings to the fold."""
         before = self._leg(leg.id)
-        for call in leg.calls:
-            self._noted_call(source, call, max(at, leg.named_at(call)))
-            if call not in before.calls:
+        known = {*before.calls}
+        for call, named_at in leg.named_at.items():
+            self._noted_call(source, call, max(at, named_at))
+            if call not in known:
                 self._workspace.add_leg(call, leg.id)
         self._tell_of_leg(*self._put_leg(before, self._knowledge.identified(before, leg)))
 

@@ -100,9 +100,14 @@ class Learner:
         if leg.ending is not None:
             for call in calls.values():
                 self._leg_over(leg, call.meeting)
-        for meeting in {calls[o.call].meeting for o in {*was, *now} if was != now}:
-            of_meeting = ([o for o in found if calls[o.call].meeting == meeting] for found in (was, now))
-            self._settling.changed(meeting, *of_meeting, alone=leg.alone)
+        by_meeting: dict[str, tuple[list[Occurrence], list[Occurrence]]] = {}
+        for place, found in enumerate((was, now)):
+            for occurrence in found:
+                by_meeting.setdefault(calls[occurrence.call].meeting, ([], []))[place].append(occurrence)
+        for meeting, (of_it_was, of_it_now) in by_meeting.items():
+            # A leg that shares its presence concerns every meeting that it was in.
+            if of_it_was != of_it_now or (was != now and not leg.alone):
+                self._settling.changed(meeting, of_it_was, of_it_now, alone=leg.alone)
         if before.ties != leg.ties:
             for call in calls.values():
                 self._settling.fold_whole(call.meeting)

@@ -163,11 +163,16 @@ class Leg(Struct, frozen=True, array_like=True):
     @property
     def calls(self) -> tuple[str, ...]:
         """Every call that it was ever said to be on, in order."""
-        return tuple(dict.fromkeys(o.call for o in self.observations if o.call))
+        return tuple(self.named_at)
 
-    def named_at(self, call: str) -> OrderKey:
-        """Return when the leg was first said to be on a call."""
-        return next(o.at for o in self.observations if o.call == call)
+    @property
+    def named_at(self) -> dict[str, OrderKey]:
+        """When the leg was first said to be on each of these calls, in order."""
+        named: dict[str, OrderKey] = {}
+        for observation in self.observations:
+            if observation.call:
+                named.setdefault(observation.call, observation.at)
+        return named
 
     @property
     def ended_at(self) -> OrderKey | None:

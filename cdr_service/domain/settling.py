@@ -50,11 +50,12 @@ class Settling:
         """
         pending = self._pending.setdefault(meeting, _Pending())
         pending.whole = pending.whole or not alone
+        known, kept = {*was}, {*now}
         for occurrence in was:
-            if occurrence in now:
+            if occurrence in kept:
                 continue
             (pending.occurrences.remove if occurrence in pending.occurrences else pending.taken_back.append)(occurrence)
-        pending.occurrences += [occurrence for occurrence in now if occurrence not in was]
+        pending.occurrences += [occurrence for occurrence in now if occurrence not in known]
 
     def look_at(self, meeting: str) -> None:
         """Have the meeting looked at: one of its calls ended, and with it whatever still went on."""

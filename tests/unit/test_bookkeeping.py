@@ -3,6 +3,7 @@
 The quirks are those of `docs/cdr.md`, section 6, by their numbers.
 """
 
+import sys
 from itertools import permutations
 from typing import Any
 
@@ -732,6 +733,30 @@ def test_an_owner_who_leaves_keeps_the_place_of_the_meeting() -> None:
     )
     assert cluster.licenses("m") == [(1, SHARED), (4, ALICE)]
     assert cluster.licenses("last") == [(2, SHARED)]
+
+
+def work_of(moves: int) -> int:
+    """Return how many functions are called to take in, at once, a leg that is moved so often from call to call."""
+    books, writer = Books(), Writer("s", "bridge")
+    for place in range(moves):
+        writer.write(CallLegUpdate, place, leg="leg", call=f"c{place}", state="connected")
+    called = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal called
+        called += event == "call"
+
+    sys.setprofile(count)
+    try:
+        books.take(Parcel(writer.source, [one.record for one in writer.sent]))
+    finally:
+        sys.setprofile(None)
+    return called
+
+
+def test_a_leg_that_is_moved_very_often_holds_nobody_up() -> None:
+    """The work grows with the square of the moves and no faster: five hundred in one document take no minutes."""
+    assert work_of(80) < 5.5 * work_of(40)
 
 
 def test_records_of_unknown_types_change_nothing() -> None:
