@@ -64,9 +64,12 @@ def timeline_changes(
             del known[_identity(transition)]
             kept.append(old)
             continue
-        # What stands in the place of another was wrong until now.
-        overtaken = old is not None or transition.at.time < horizon.time - LATE_MILLISECONDS
-        late = overtaken or transition.cause in LATE_KNOWLEDGE
+        if old is not None and _same_switch(old, transition):
+            late = old.late
+        else:
+            # What stands in the place of another was wrong until now.
+            overtaken = old is not None or transition.at.time < horizon.time - LATE_MILLISECONDS
+            late = overtaken or transition.cause in LATE_KNOWLEDGE
         event = _announce(subject, replace(transition, late=late), next(new_id), instead=old is not None)
         kept.append(replace(transition, late=late, event_id=event.event_id))
         events.append(event)
@@ -82,6 +85,18 @@ def timeline_changes(
 def _identity(transition: Transition) -> tuple[OrderKey, str]:
     """Return what tells two transitions of one meeting apart."""
     return transition.at, transition.after.type if transition.after else ""
+
+
+def _same_switch(old: Transition, new: Transition) -> bool:
+    """Do both tell that another payer took over, and from whom to whom? What it weighed may be known better by now."""
+    payers = _payers(old)
+    return bool(payers) and payers[0] != payers[1] and payers == _payers(new)
+
+
+def _payers(change: Transition) -> tuple[tuple[str, str | None], ...]:
+    """Return who paid before and after; nothing where nobody did."""
+    before, after = change.before, change.after
+    return ((before.type, before.holder), (after.type, after.holder)) if before and after else ()
 
 
 def _announce(subject: Subject, change: Transition, event_id: str, *, instead: bool) -> Event:

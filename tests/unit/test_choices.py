@@ -158,6 +158,16 @@ class TestMedia:
         assert first == ["SMP+", "1/6", "correction"]
         assert all(event.details["late"] for event in corrected)
 
+    def test_a_switch_seen_live_stays_one_in_hindsight(self) -> None:
+        """That the meeting took a sixth before, and not a whole, does not make it late: it is found by default."""
+        room = Room().come(BOB).come(CAROL)
+        ends(room, (BOB, AUDIO), (CAROL, AUDIO))
+        assert room.told()[:2] == [("SMP+ 1/6", FIRST), (CAROL, "member_joined")]
+        first, switch, *_ = standing_of(room.meeting, "join").transitions
+        assert (first.late, switch.late) == (True, False)
+        told = [event.details for event in room.books.events if event.event_id == switch.event_id]
+        assert [(details["from"], details["holder"], details["late"]) for details in told] == [("SMP+", CAROL, False)]
+
     def test_one_video_leg_keeps_it_whole_while_it_is_in(self) -> None:
         """The video of one counts as long as that leg was in."""
         room = Room().come(BOB).come(CAROL).go(CAROL)
