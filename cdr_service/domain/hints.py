@@ -124,7 +124,7 @@ def _waiting(standing: Standing, options: Options) -> Iterator[str]:
 def _about_owner(meeting: Meeting, calls: list[Call], directory: Directory) -> Iterator[str]:
     owner = meeting.owner
     if owner.user is not None:
-        if not owner.holds_license:
+        if not owner.holds_license and directory.users:  # else the users were not read yet
             yield _unlicensed(_ROLES[meeting.known_now.space.kind], owner.user, directory)
         return
     texts = dict.fromkeys(call.owner_name for call in calls if call.owner_name)

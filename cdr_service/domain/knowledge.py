@@ -30,7 +30,11 @@ class Knowledge:
         """Return who a participant is of whom the Meeting Server named the user, or said that they are none."""
         if user is None:
             return GUEST
-        return Identity(user, PARTICIPANT, self._directory.holds_license(user), sure=True)
+        found = self._directory.user(user)
+        known = self._directory.users.get(found.user or "")
+        # Who is behind the leg is certain. That they hold PMP+, or do not, is not while they are in doubt or unread.
+        sure = not known.doubt if known is not None else self._directory.from_server
+        return Identity(user, PARTICIPANT, found.holds_license, sure)
 
     def identified(self, before: Leg, leg: Leg) -> Leg:
         """Return the leg with the user that it belongs to, decided anew where what decides it has changed."""

@@ -104,11 +104,18 @@ def _shared_for_want_of_member(situation: Situation) -> Charge:
     if situation.waiting:
         known, verb = " and ".join(situation.waiting), "holds" if len(situation.waiting) == 1 else "hold"
         holders = f"{known} {verb} PMP+ that pays as many meetings as it may"
-    return _shared(situation, f"{holders}, and {_no_owner(situation)}", sure=situation.everybody_known)
+    sure = situation.everybody_known and _owner_is_sure(situation)
+    return _shared(situation, f"{holders}, and {_no_owner(situation)}", sure=sure)
 
 
 def _shared_for_want_of_owner(situation: Situation) -> Charge:
-    return _shared(situation, _no_owner(situation), sure=True)
+    return _shared(situation, _no_owner(situation), sure=_owner_is_sure(situation))
+
+
+def _owner_is_sure(situation: Situation) -> bool:
+    """Is it certain that no PMP+ of an owner pays? Not while the users of the Meeting Server were not read."""
+    owner = situation.known.space.owner
+    return owner.user is None or owner.sure
 
 
 def _shared(situation: Situation, reason: str, *, sure: bool) -> Charge:

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.identity import NOBODY, Identity
+from cdr_service.domain.knowledge import Knowledge
 from cdr_service.domain.legs import Leg
-from cdr_service.domain.licensing import License, Status
+from cdr_service.domain.licensing import SHARED, License, Status
 from cdr_service.domain.options import Options
 from cdr_service.domain.records import (
     CallEnd,
@@ -363,6 +365,24 @@ class TestKnowledge:
         assert license_now(room).status is Status.CONFIRMED
         assert license_now(know_space(Room().come(BOB), owner=SURE_ALICE), "owner").status is Status.CONFIRMED
         assert license_now(Room("space-of-alice").come(BOB), "owner").status is Status.PROVISIONAL
+
+    def test_an_owner_of_whom_the_license_is_not_known_leaves_it_provisional(self) -> None:
+        """While the users of the server were not read, or the user is in doubt, SMP+ is no certain answer."""
+        room = know_video(know_space(Room().come(BOB), owner=Identity(ALICE)), BOB, video=True)
+        assert license_now(room, "owner").type == SHARED
+        assert license_now(room, "owner").status is Status.PROVISIONAL
+        when = at(room)
+        room.books.learn(lambda keeper: keeper.know_user(f"leg-{BOB}", BOB, when))
+        assert license_now(room).status is Status.PROVISIONAL
+
+    def test_who_a_participant_is_does_not_say_whether_they_hold_a_license(self) -> None:
+        """A user whose license is in doubt, or whom nobody read, stays so when the server names them for a leg."""
+        options = Options()
+        doubtful = User(ALICE, holds_license=True, id="1", doubt="two imports have that user")
+        assert not Knowledge(Directory([doubtful]), options).participant(ALICE).sure
+        assert Knowledge(Directory([User(ALICE, holds_license=True, id="1")]), options).participant(ALICE).sure
+        assert Knowledge(Directory([User(ALICE, holds_license=True, id="1")]), options).participant(BOB).sure
+        assert not Knowledge(Directory([]), options).participant(BOB).sure
 
 
 class TestRecorders:
