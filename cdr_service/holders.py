@@ -18,6 +18,8 @@ class HoldersFile:
         self._settings = settings
         self._stamp: tuple[int, int] | None = None
         self._directory: Directory | None = None
+        self._told: str | None = None
+        """The problem that was told last."""
         self._log = structlog.get_logger().bind()
 
     def require(self) -> None:
@@ -41,10 +43,13 @@ class HoldersFile:
             if stamp != self._stamp:
                 self._directory = self._parse(path)
                 self._stamp = stamp
+            self._told = None
         except (OSError, ValueError) as problem:
             if self._directory is None:
                 raise
-            self._log.warning("directory.unreadable", file=str(path), reason=str(problem))
+            if str(problem) != self._told:  # the file is looked at every few seconds
+                self._told = str(problem)
+                self._log.warning("directory.unreadable", file=str(path), reason=self._told)
         return self._directory
 
     def _parse(self, path: Path) -> Directory:
