@@ -170,7 +170,7 @@ class Bookkeeper(Learner):
             known = replace(known, first_seen=at)
             self._workspace.put(known, "call", call)
             return known
-        known = Call(call, source.session, at, source.call_bridge)
+        known = Call(call, source.session, at, source.bridge or None)
         self._workspace.put(known, "call", call)
         self._join_meeting(known)
         self._tell("call.started", known, at)
@@ -217,8 +217,8 @@ class Bookkeeper(Learner):
     def _call_started(self, source: Source, record: CallStart, at: OrderKey) -> None:
         self._workspace.heard.add(record.call)
         known = self._revived(self._workspace.call(record.call), at)
-        before = known or Call(record.call, source.session, at, source.call_bridge)
-        call = with_start(before, source.session, source.call_bridge, record, at)
+        before = known or Call(record.call, source.session, at, source.bridge or None)
+        call = with_start(before, source.session, source.bridge or None, record, at)
         self._workspace.put(call, "call", call.id)
         absorbed = None
         if known is not None and known.meeting != call.meeting:

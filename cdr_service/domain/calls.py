@@ -229,9 +229,11 @@ def _stay_occurrences(
     before = video(joined)
     yield Occurrence(joined, Kind.JOINED, *place, identity_at(leg, joined), video=before)
     if presence:
+        known = identity_at(leg, joined)
         for observed in leg.observed:
             if observed.since > joined and (left is None or observed.since < left):
-                yield Occurrence(observed.since, Kind.IDENTIFIED, *place, observed.identity)
+                yield Occurrence(observed.since, Kind.IDENTIFIED, *place, observed.identity, identity_before=known)
+                known = observed.identity
         for seen in leg.video_seen:
             if seen.since > joined and (left is None or seen.since < left) and video(seen.since) != before:
                 now = video(seen.since)

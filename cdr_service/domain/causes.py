@@ -2,13 +2,13 @@
 
 from typing import Final, NamedTuple
 
+from cdr_service.domain.knowledge import PARTICIPANT
 from cdr_service.domain.licensing import License
 from cdr_service.domain.spaces import AD_HOC, Circumstances
 from cdr_service.domain.timeline import Cause, Kind, Occurrence
 from cdr_service.domain.weights import Shape
 
 _CAUSES: Final = {
-    Kind.IDENTIFIED: Cause.DIRECTORY_CHANGED,
     Kind.RECORDING_STARTED: Cause.RECORDING_STARTED,
     Kind.RECORDING_STOPPED: Cause.RECORDING_STOPPED,
     Kind.STREAMING_STARTED: Cause.RECORDING_STARTED,
@@ -31,8 +31,13 @@ def cause_of(
     """Return why a license that stood changed: `scenes` and `licenses` are those before and after."""
     if occurrence.kind is Kind.LEARNED:
         return Cause.POLICY_CHANGED if rules_changed else _cause_of_learning(*scenes)
-    if occurrence.kind in _CAUSES:
-        return _CAUSES[occurrence.kind]
+    if occurrence.kind is Kind.IDENTIFIED:
+        return _cause_of_identity(occurrence)
+    return _CAUSES.get(occurrence.kind) or _cause_of_change(occurrence, scenes, licenses)
+
+
+def _cause_of_change(occurrence: Occurrence, scenes: tuple[Scene, Scene], licenses: tuple[License, License]) -> Cause:
+    """Return why somebody who came or went, or video, changed a license."""
     if was_learned_late(occurrence):
         return Cause.CORRECTION
     if occurrence.call_ended:
@@ -49,10 +54,21 @@ def was_learned_late(occurrence: Occurrence) -> bool:
     return occurrence.kind is Kind.VIDEO_SEEN and occurrence.video_before is None and occurrence.video is False
 
 
+def _cause_of_identity(occurrence: Occurrence) -> Cause:
+    """Return why it changed a license that a leg turned out to be somebody's, or that somebody's PMP+ changed."""
+    if occurrence.identity.matched_by == PARTICIPANT and occurrence.identity.user != occurrence.identity_before.user:
+        return Cause.MEMBER_JOINED
+    # The first reading of the server's users tells what was true all along.
+    first = occurrence.identity.sure and not occurrence.identity_before.sure
+    return Cause.CORRECTION if first else Cause.DIRECTORY_CHANGED
+
+
 def _cause_of_learning(before: Scene, now: Scene) -> Cause:
     """Return why something that was learned beside the records changed a license."""
-    if now.known.space.known and not before.known.space.known:
-        return Cause.INITIATOR_RESOLVED if now.known.space.kind == AD_HOC else Cause.OWNER_RESOLVED
+    was, is_now = before.known.space, now.known.space
+    # Its owner may be read before the users are, by whose profiles the owner holds PMP+ or not.
+    if (is_now.known and not was.known) or (is_now.owner.sure and not was.owner.sure):
+        return Cause.INITIATOR_RESOLVED if is_now.kind == AD_HOC else Cause.OWNER_RESOLVED
     return Cause.DIRECTORY_CHANGED
 
 

@@ -46,6 +46,8 @@ class Occurrence(NamedTuple):
     """It left or stopped because its call ended."""
     video: bool | None = None
     """Does the leg use video then? None where nobody can tell. Of one that leaves: as it was until then."""
+    identity_before: Identity = NOBODY
+    """Of a leg whose user became known: who it was taken for before."""
     video_before: bool | None = None
     """Of a leg whose video was seen: as it was known before."""
     circumstances: Circumstances = Circumstances()

@@ -25,6 +25,8 @@ from cdr_service.domain.spaces import AD_HOC, SpaceFacts
 from tests.unit.nasty import AUDIO, EPOCH, VIDEO
 from tests.unit.test_licensing import ALICE, BOB, CAROL, FIRST, JOINED, Room
 
+_SERVER = Directory([User(BOB, holds_license=True, id="id-of-bob")])
+"""What the Meeting Server tells of its users."""
 SURE_ALICE = Identity(ALICE, None, holds_license=True, sure=True)
 
 
@@ -343,9 +345,19 @@ class TestKnowledge:
         room = Room().come(None)
         when = at(room)
         room.books.learn(lambda keeper: keeper.know_user("leg-None", ALICE, when))
-        assert room.told()[-1] == (ALICE, "directory_changed")
+        assert room.told()[-1] == (ALICE, JOINED)
         room.happens(CallLegUpdate, leg="leg-None", call="c", state="connected", remote_address="sip:else@example.net")
         assert room.books.legs["leg-None"].identity_now.user == ALICE
+
+    def test_the_first_reading_of_the_users_tells_what_was_true_all_along(self) -> None:
+        """An owner or somebody in the call who turns out to hold PMP+ is late knowledge; a later edit is a change."""
+        room = know_space(Room().come(CAROL, "leg-x"), owner=Identity(ALICE))
+        know_space(room, owner=SURE_ALICE)
+        assert room.told("owner")[-1] == (ALICE, "owner_resolved")
+        room = Room().come(BOB)
+        room.books.change_directory(_SERVER, at(room))
+        assert room.told()[-1] == (BOB, "correction")
+        assert standing_of(room.meeting, "join").transitions[-1].late
 
     def test_what_ended_is_not_touched(self) -> None:
         """A space, a user or media read after the end change nothing."""
