@@ -131,12 +131,13 @@ def possible(
     payers = {_payer(charge) for charge in charges if charge is not None}
     if None in charges:
         payers |= _payers_of_nobody(meeting, standing)
-    steady = None not in charges and any(call.end is None and call.began < since for call in here)
+    # While it spreads to another bridge, or draws back from one, the nodes do not agree how they share it.
+    same_bridges = all(call.end is None and call.began < since for call in here)
     shape = shape_of(meeting.call_type, meeting.known_now, options)
     return Possible(
         meeting.id,
-        len(here) if shape in PER_CONFERENCE else 1,
-        steady,
+        1 if same_bridges and shape not in PER_CONFERENCE else len(here),
+        same_bridges and None not in charges,
         frozenset(payers),
         meeting.timeline.participants == 0,
     )

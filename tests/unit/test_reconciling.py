@@ -102,6 +102,16 @@ class TestPossible:
         assert self.of(books, "09:05") == Possible("m-c", 1, True, frozenset({ALICE, SHARED}), False)
         assert self.of(books, "08:50") == Possible("m-c", 1, False, frozenset({ALICE, SHARED}), False)
 
+    def test_a_meeting_that_spreads(self, books: Books) -> None:
+        """While a second bridge is new the nodes may share it each by its own mind: as less than one, or as more."""
+        books.post(Feed("t", "other").document(call_start("d", "09:20:00", meeting="m-c")))
+        spreading = self.of(books, "09:15")
+        assert spreading is not None
+        assert spreading.charged_to(ALICE) == Band(0, 2)
+        settled = self.of(books, "09:25")
+        assert settled is not None
+        assert settled.charged_to(ALICE) == Band(1, 1)
+
     def test_ended(self, books: Books) -> None:
         """One that ended within the settle time may still be counted; one that ended before is none."""
         later = Feed()
