@@ -189,6 +189,22 @@ def test_what_the_server_no_longer_has_is_closed(tmp_path: Path) -> None:
         assert service.get("/v1/calls/call-2")["state"] == "active"
 
 
+def test_a_server_that_is_away(tmp_path: Path) -> None:
+    """What cannot be compared is said with its reason, vouches for nothing, and is no drift; documents are taken."""
+    with beside(tmp_path) as (server, service):
+        begin(server, "call-1", "space-alice")
+        server.join("leg-1", "call-1", BOB)
+        server.push(service)
+        eventually(lambda: service.get("/v1/calls/call-1")["license"]["status"] == "reconciled", "it is reconciled")
+        server.go_away()
+        eventually(lambda: standing(service)["reason"], "the server is missed")
+        assert service.get("/v1/calls/call-1")["license"]["status"] == "confirmed"
+        server.join("leg-2", "call-1", CAROL)
+        server.push(service)
+        assert service.get("/v1/calls/call-1")["participants"] == 2
+        assert not service.events("reconcile.drift")
+
+
 def test_the_past(tmp_path: Path) -> None:
     """Past use of two nodes is summed up beside ours; a moment that is not as ours is marked."""
     with beside(tmp_path, nodes=2) as (server, service):
