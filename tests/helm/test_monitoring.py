@@ -81,7 +81,7 @@ def known() -> set[str]:
 
 
 def test_every_metric_is_one_of_ours(program: str) -> None:
-    """Whatever alerts and panels look at is on `/metrics`, but for what is marked as to come."""
+    """Whatever alerts and panels look at is on `/metrics`."""
     objects = render(program, values=ON)
     expressions = [
         rule["expr"] for group in of_kind(objects, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]
