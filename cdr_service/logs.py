@@ -17,7 +17,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from cdr_service.domain.text import UNSAFE, printable
+from cdr_service.domain.text import harmless_json, printable
 from cdr_service.settings.values import LogFormat, LogLevel
 
 EVENT_NAMES: Final = frozenset(
@@ -202,9 +202,7 @@ def _json(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
         line = msgspec.json.encode(event)
     except UnicodeEncodeError:  # a lone surrogate, somewhere
         line = msgspec.json.encode({printable(key): _encodable(value) for key, value in event.items()})
-    if line.isascii() and b"\x7f" not in line:
-        return line
-    return UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line.decode()).encode()
+    return harmless_json(line)
 
 
 def _encodable(value: Any) -> Any:

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from cdr_service.domain.commit import Commit, Snapshot
 from cdr_service.domain.licensing import PERSONAL, SHARED
 from cdr_service.domain.reception import Received
+from cdr_service.domain.text import printable
 from cdr_service.domain.views import UsageView
 from cdr_service.domain.weights import SIXTHS
 from cdr_service.domain.workspace import Key
@@ -118,8 +119,9 @@ class Metrics:
 
     def _bridge(self, name: str | None) -> str:
         """Return the label of a Call Bridge. Names come from the wire, so only so many become labels."""
-        if name is None or name in self._bridges:
-            return name or ""
+        name = printable(name or "")
+        if not name or name in self._bridges:
+            return name
         if len(self._bridges) >= BRIDGES_MAX:
             return "other"
         self._bridges.add(name)

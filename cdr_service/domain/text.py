@@ -27,6 +27,13 @@ def printable(text: str, limit: int = 500) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
+def harmless_json(encoded: bytes) -> bytes:
+    r"""Return JSON of one line with whatever could act on a terminal as an escape such as `\u202e`; its value stays."""
+    if encoded.isascii() and b"\x7f" not in encoded:
+        return encoded
+    return UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", encoded.decode()).encode()
+
+
 def misfit(problem: Exception) -> tuple[str, str]:
     """Return what msgspec's ValidationError tells: where a value does not fit, such as `steps[2].join`, and why.
 

@@ -12,6 +12,7 @@ from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.commit import Commit, DeadLetter
 from cdr_service.domain.history import HOUR, span_of
 from cdr_service.domain.steps import Step
+from cdr_service.domain.text import harmless_json
 from cdr_service.domain.timeline import Standing, Transition
 from cdr_service.domain.upkeep import is_loose
 from cdr_service.domain.workspace import LEGS_OF, OPEN_IN, Key
@@ -58,7 +59,7 @@ def commands(
 def _appended(keys: Keys, commit: Commit, bounds: Bounds, process: str) -> Iterator[Command]:
     """Yield what is added to the streams."""
     for event in commit.events:
-        told = _json.encode(announcement(event, keys.deployment, commit.received))
+        told = harmless_json(_json.encode(announcement(event, keys.deployment, commit.received)))
         yield ("XADD", keys.events, "MAXLEN", "~", bounds.events, "*", "e", told, "p", process)
     for letter in commit.dead_letters:
         fields = _dead_letter(letter, commit.received)

@@ -21,7 +21,7 @@ import msgspec
 from aiohttp import hdrs, web
 from msgspec import Struct
 
-from cdr_service.domain.text import misfit
+from cdr_service.domain.text import harmless_json, misfit
 from cdr_service.errors import BadRequest
 from cdr_service.web.parameters import Format, read
 from cdr_service.web.spreadsheet import csv_page, prefers_csv
@@ -77,7 +77,7 @@ class Endpoint(NamedTuple):
             return found
         if self.csv and _wants_csv(asked[Format].format, request):
             return csv_page(found.items, self.csv, found.next)
-        return web.Response(body=_encode(found), content_type=JSON)
+        return web.Response(body=harmless_json(_encode(found)), content_type=JSON)
 
 
 Handler = Callable[..., Awaitable[Any]]

@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from msgspec import Struct
 
+from cdr_service.domain.text import harmless_json
 from cdr_service.errors import BadRequest, Draining, NotFound, StoreUnavailable
 
 PROBLEM_JSON: Final = "application/problem+json"
@@ -33,7 +34,7 @@ class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
 def problem(status: int, title: str, detail: str, parameter: str | None = None) -> web.Response:
     """Return the answer that tells of a problem. `detail` is a sentence for people."""
     body = Problem(type="about:blank", title=title, status=status, detail=detail, parameter=parameter)
-    return web.Response(status=status, body=msgspec.json.encode(body), content_type=PROBLEM_JSON)
+    return web.Response(status=status, body=harmless_json(msgspec.json.encode(body)), content_type=PROBLEM_JSON)
 
 
 @web.middleware

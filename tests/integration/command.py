@@ -95,6 +95,10 @@ class Service:
         assert status == 200, body
         return json.loads(body)
 
+    def raw(self, path: str) -> str:
+        """Ask the query API; return the answer as it came."""
+        return _request("GET", f"{self.api_url}{path}")[1].decode()
+
     def ask(self, path: str, body: Any) -> tuple[int, Any]:
         """Post a question to the query API; return status and answer."""
         status, answer = _request("POST", f"{self.api_url}{path}", json.dumps(body).encode())

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from msgspec.structs import replace
@@ -15,6 +16,7 @@ from cdr_service.domain.licensing import Charge, Situation
 from cdr_service.domain.options import Options
 from cdr_service.domain.policies import POLICIES
 from cdr_service.domain.records import RejectedRecord
+from cdr_service.domain.text import UNSAFE
 from cdr_service.repair.letters import Retried, try_again
 from cdr_service.repair.watching import Watch
 from cdr_service.service import Deployment, Intake
@@ -118,6 +120,18 @@ class TestListed:
         assert (whole["kind"], whole["reason"]) == ("not_cdr", "The root element is <html>, not <records>.")
         assert whole["content"] == GARBAGE.decode()
         assert [line["reason"] for line in service.events("document.rejected")] == [whole["reason"]]
+
+    def test_what_came_in_does_nothing_to_a_terminal(self, service: Service) -> None:
+        """Whoever reads answers as they come sees escapes, and whoever reads them as JSON the text that came."""
+        nasty = "x\u202e\x9b31m\x7f"
+        assert service.post(f"<html>{nasty}</html>".encode()) == 200
+        assert service.post(Feed(f"s{nasty}", f"bridge{nasty}").document(call_start("c"))) == 200
+        for path in ("/v1/dead-letters", "/v1/calls", "/v1/bridges", "/metrics", f"/v1/calls/{quote(nasty)}"):
+            answer = service.raw(path)
+            assert "u202e" in answer
+            assert not UNSAFE.search(answer.replace("\n", "")), path
+        (letter,) = service.get("/v1/dead-letters")["items"]
+        assert letter["content"] == f"<html>{nasty}</html>"
 
     def test_times_that_utc_cannot_write_down(self, service: Service) -> None:
         """Each of them sets its own record aside, with a 200; the others of the document are applied and shown."""

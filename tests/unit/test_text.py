@@ -1,11 +1,13 @@
 """Text from the wire cannot act where people read it."""
 
+import json
 import unicodedata
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdr_service.domain.text import printable
+from cdr_service.domain.text import UNSAFE, harmless_json, printable
 
 DANGEROUS = "\x00\x07\x08\n\r\t\x1b\x7f\x85\x9b\u061c\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069\ud800"
 
@@ -43,3 +45,11 @@ def test_any_text_is_bounded_and_can_be_written(text: str, limit: int) -> None:
 
 
 _DIRECTION_CONTROLS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_json_stays_what_it_is_and_can_do_nothing(text: str) -> None:
+    """Programs read the same value, and what is shown as it came does nothing to a terminal."""
+    shown = harmless_json(msgspec.json.encode({text: [text]}))
+    assert json.loads(shown) == {text: [text]}
+    assert UNSAFE.search(shown.decode()) is None
