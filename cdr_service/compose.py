@@ -198,9 +198,9 @@ async def _cared_for(
 ) -> AsyncIterator[None]:
     """Look after a deployment while the context lasts; the directory is there before the first document comes."""
     try:
-        await caretaker.round()
+        await caretaker.begin()
         if await informant.first():
-            await caretaker.round()
+            await caretaker.begin()
     except StoreLayoutError:
         raise
     except StoreUnavailable as problem:

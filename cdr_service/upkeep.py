@@ -5,6 +5,7 @@ the documents, so that the intake is never held up.
 """
 
 import asyncio
+import json
 import secrets
 import time
 from collections.abc import Callable
@@ -56,6 +57,17 @@ class Spans(NamedTuple):
     raw_max_bytes: int = 256 * 1024 * 1024
 
 
+By = tuple[str, str, tuple[int, ...] | None]
+"""By what live calls are looked up: the directory as stored, its version, the release."""
+
+
+class _Due(NamedTuple):
+    """What live calls are to be looked up by, and the spaces that this concerns where it is not all of them."""
+
+    by: By
+    spaces: frozenset[str] | None = None
+
+
 class Informant(Protocol):
     """Who knows what no record tells."""
 
@@ -94,8 +106,8 @@ class Caretaker:
         self._informant = informant
         self._spans = spans
         self._log = structlog.get_logger().bind(deployment=intake.deployment.name)
-        self._looked_up: tuple[str, str, tuple[int, ...] | None] | None = None
-        """By what all live calls were looked up: the directory as stored, its version, the release."""
+        self._looked_up: By | None = None
+        """By what all live calls were looked up."""
         self._compared = 0.0
         self._differing: tuple[str, str] | None = None
         self._told_differing: tuple[str, str] | None = None
@@ -117,18 +129,17 @@ class Caretaker:
                 self._log.exception("upkeep.failed")
             await asyncio.sleep(ROUND_SECONDS)
 
+    async def begin(self) -> None:
+        """Do what the first document needs: all decide by the newest directory. What else is due is done beside."""
+        await self._lead()
+
     async def round(self) -> None:
         """Do what is due now, in a store that has our layout: another release may have brought it up meanwhile."""
-        await self._upkeep.check_layout()
-        directory = await self._informant.directory()
-        leading = await self._hold()
-        self._informant.lead(leading=leading)
-        if leading:
-            await self._sync(directory)
-        self.assigned = await self._upkeep.assigned()
-        if not leading:
+        directory, due = await self._lead()
+        if due is None:
             await self._compare(directory)
             return
+        await self._look_up(due)
         await self._print_for_the_dead()
         await self._end_calls()
         now = time.time_ns() // 1_000_000
@@ -147,8 +158,21 @@ class Caretaker:
         """Return whether this process still has the lease, which it prolongs where that is due."""
         return time.monotonic() - self._held <= ROUND_SECONDS or await self._hold()
 
-    async def _sync(self, directory: Directory | None) -> None:
-        """Make this directory the one that all decide by, and decide live calls anew where that or the release changed.
+    async def _lead(self) -> tuple[Directory | None, "_Due | None"]:
+        """Make the newest directory the one that all decide by, where this process has the lease; return what is due.
+
+        Nothing is due where another process has it.
+        """
+        await self._upkeep.check_layout()
+        directory = await self._informant.directory()
+        leading = await self._hold()
+        self._informant.lead(leading=leading)
+        due = await self._follow(directory) if leading else None
+        self.assigned = await self._upkeep.assigned()
+        return directory, due
+
+    async def _follow(self, directory: Directory | None) -> "_Due":
+        """Put the directory and the release into the store where they changed; return what is due by it.
 
         What is stored is looked at again only where it was written since; it may be large.
         """
@@ -156,7 +180,7 @@ class Caretaker:
         stamp = await self._upkeep.directory_stamp()
         version = directory.version if directory else ""
         if (stamp, version, release) == self._looked_up:
-            return
+            return _Due(self._looked_up)
         changed: frozenset[str] | None = None
         if directory is not None:
             stored = await self._upkeep.directory()
@@ -166,20 +190,30 @@ class Caretaker:
                     changed = directory.changed_spaces(stored)
                 stamp = await self._upkeep.directory_stamp()
             await self._upkeep.put_assigned(directory.assigned)
-        at = OrderKey(time.time_ns() // 1_000_000, "", 0)
         if release is not None:
+            at = _this_moment()
             await self._intake.perform(lambda keeper, _workspace, _now: keeper.know_release(release, at))
-        if directory is None and release is None:
+        return _Due((stamp, version, release), changed)
+
+    async def _look_up(self, due: "_Due") -> None:
+        """Decide live calls anew where the directory or the release changed since that was last done, by whomever."""
+        if due.by == self._looked_up or not (due.by[1] or due.by[2]):
             return
+        told = json.dumps(due.by)
+        if self._looked_up is None and await self._upkeep.looked_up() == told:
+            self._looked_up = due.by
+            return
+        at, spaces = _this_moment(), due.spaces
 
         def look_up(keeper: Bookkeeper, workspace: Workspace, call: str) -> None:
             known = workspace.call(call)
             # Temporary spaces come and go all the time, and concern nobody but the calls in them.
-            if changed is None or (known is not None and fold_case(known.cospace or "") in changed):
+            if spaces is None or (known is not None and fold_case(known.cospace or "") in spaces):
                 keeper.look_up_again(call, at)
 
         if await self._each(await self._upkeep.live_calls(), look_up):
-            self._looked_up = (stamp, version, release)
+            self._looked_up = due.by
+            await self._upkeep.put_looked_up(told)
 
     async def _close_silent(self, now: int) -> None:
         """Close the calls of which nothing was heard for too long, unless the Meeting Server still has them."""
@@ -277,6 +311,10 @@ def _directory_changed(directory: Directory) -> Task:
         keeper.events.append(Event(event="directory.changed", event_id=event_id, record_time=now, details=details))
 
     return task
+
+
+def _this_moment() -> OrderKey:
+    return OrderKey(time.time_ns() // 1_000_000, "", 0)
 
 
 def _ms(count: float, unit: int) -> int:

@@ -20,6 +20,8 @@ CHUNK: Final = 500
 """Entries handled in one step, so that upkeep never stalls the intake."""
 
 
+LOOKED_UP: Final = "looked_up"
+"""By what all live calls were looked up."""
 ASSIGNED: Final = "assigned"
 """The count of users who hold PMP+."""
 DOCUMENTS_AT_ONCE: Final = 50
@@ -243,6 +245,15 @@ class Upkeep:
     async def put_assigned(self, count: int) -> None:
         """Note how many users hold PMP+, for all processes to tell."""
         await self._connection.execute("HSET", self._keys.counts, ASSIGNED, count)
+
+    async def looked_up(self) -> str | None:
+        """Return by what all live calls were looked up last, as `put_looked_up` noted it."""
+        found = await self._connection.execute("HGET", self._keys.counts, LOOKED_UP)
+        return None if found is None else str(found.decode())
+
+    async def put_looked_up(self, by: str) -> None:
+        """Note by what all live calls were looked up, so that a start need not do it again."""
+        await self._connection.execute("HSET", self._keys.counts, LOOKED_UP, by)
 
     async def ask_later(self, call: str, since: int) -> None:
         """Take a live call for one that was heard of at `since` (milliseconds); what was heard later stands."""
