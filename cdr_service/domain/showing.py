@@ -152,7 +152,7 @@ def leg_view(leg: Leg, calls: Mapping[str, Call]) -> LegView:
         id=leg.id,
         call=call,
         state=LegState.ENDED if call_is_over else of_leg.state(leg),
-        counted=leg.counted,
+        counted=leg.counted and bool(stays),
         user=user.user,
         holds_license=user.holds_license,
         matched_by=user.matched_by,
