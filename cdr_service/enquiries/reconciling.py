@@ -10,7 +10,6 @@ import random
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
@@ -128,8 +127,7 @@ class Reconciler:
             except (StoreUnavailable, Draining):
                 pass  # the caretaker says so
             except Exception:  # noqa: BLE001 - the next poll must not fall with this one
-                with suppress(OSError):
-                    self._log.exception("upkeep.failed")
+                self._log.exception("upkeep.failed")
             pause = min(self._pacing.interval * 2.0**failed, max(LONGEST_PAUSE, self._pacing.interval))
             if self._means.healing.due and not failed:
                 pause = min(pause, HEAL_PAUSE)
