@@ -280,6 +280,7 @@ class Intake:
         reception = Reception(workspace, keeper, ids, now)
         commit = Commit(snapshot=snapshot, workspace=workspace, events=keeper.events, received=now)
         received: list[Received] = []
+        fresh: set[int] = set()
         for piece in pieces:
             document = piece.waiting.document
             if document is None:
@@ -294,8 +295,9 @@ class Intake:
                 received.append(outcome)
                 letters = record_letters(document, outcome.rejected, first=piece.first)
                 piece.new = bool(outcome.taken or outcome.rejected)
-            new = piece.waiting.new or any(other.new for other in pieces if other.waiting is piece.waiting)
-            if piece.last and new:
+            if piece.new:
+                fresh.add(id(piece.waiting))
+            if piece.last and (piece.waiting.new or id(piece.waiting) in fresh):
                 commit.documents.append(document)
             for letter in letters:
                 commit.dead_letters.append(letter)

@@ -200,11 +200,11 @@ def leg_occurrences(leg: Leg, presence: str, calls: Mapping[str, Call], view: Vi
     Recorder and streamer legs count as a recording.
     """
     presence = presence if leg.counted else ""
-    first = next(iter(stays(leg)), None)
+    all_stays = stays(leg)
     found: list[Occurrence] = []
-    for stay, call_ended in stays_until_end(leg, calls):
+    for stay, call_ended in _until_end(all_stays, calls):
         # Only the first stay of a leg goes on from the one that it was moved from; later ones are comings of its own.
-        goes_on = view.since is not None and first is not None and stay.joined == first.joined
+        goes_on = view.since is not None and stay.joined == all_stays[0].joined
         joined = min(stay.joined, view.since) if goes_on and view.since else stay.joined
         found += _stay_occurrences(leg, presence, replace(stay, joined=joined), call_ended, hindsight=view.hindsight)
     if view.arrivals and presence:

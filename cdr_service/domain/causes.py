@@ -6,7 +6,7 @@ from cdr_service.domain.knowledge import PARTICIPANT
 from cdr_service.domain.licensing import License
 from cdr_service.domain.spaces import AD_HOC, Circumstances
 from cdr_service.domain.timeline import Cause, Kind, Occurrence
-from cdr_service.domain.weights import Shape
+from cdr_service.domain.weights import Gathering, Shape
 
 _CAUSES: Final = {
     Kind.RECORDING_STARTED: Cause.RECORDING_STARTED,
@@ -22,7 +22,7 @@ class Scene(NamedTuple):
 
     known: Circumstances
     shape: Shape
-    uses_video: bool | None
+    gathering: Gathering
 
 
 def cause_of(
@@ -74,10 +74,11 @@ def _cause_of_learning(before: Scene, now: Scene) -> Cause:
 
 def _cause_of_weight(before: Scene, now: Scene, *, left: bool) -> Cause:
     """Return why a meeting on SMP+ takes more or less of it."""
-    if before.uses_video is not now.uses_video:
-        if before.uses_video is None and not now.uses_video:
+    was, is_now = before.gathering.video, now.gathering.video
+    if was is not is_now:
+        if was is None and not is_now:
             return Cause.CORRECTION
-        return Cause.VIDEO_STARTED if now.uses_video else Cause.VIDEO_STOPPED
+        return Cause.VIDEO_STARTED if is_now else Cause.VIDEO_STOPPED
     if left:
         return Cause.PARTICIPANT_LEFT
     # Where each Call Bridge holds a conference of its own, somebody was the first on one more of them.

@@ -115,7 +115,6 @@ class Directory:
         tags = [(tag, user.address) for user in self.users.values() for tag in user.tags]
         self._tags = _claims((fold_case(tag), user) for tag, user in (*aliases, *tags))
         self._aliases = _claims((alias, user) for alias, user in addresses if alias)
-        self._ids = {user.id: user.address for user in self.users.values() if user.id}
         self._owners = _claims((space, user.address) for user in self.users.values() for space in user.spaces)
 
     def identify(
@@ -156,10 +155,6 @@ class Directory:
         if found is None:
             return NOBODY
         return self._found(found, matched_by) if found in self.users else Identity(found, matched_by)
-
-    def address_of(self, user_id: str | None) -> str | None:
-        """Return the address of the user with an id on the Meeting Server; None where it is not known."""
-        return self._ids.get(user_id.lower()) if user_id else None
 
     def owner_of(self, cospace: str | None) -> str | None:
         """Return the address of the one user who owns a space; None if nobody does, or if several claim it."""

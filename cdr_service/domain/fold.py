@@ -101,7 +101,7 @@ class Fold:
 
     def _scene(self, known: Circumstances) -> Scene:
         shape = shape_of(self._setting.call_type, known, self._options)
-        return Scene(known, shape, self._count.attendance.uses_video)
+        return Scene(known, shape, self._count.gathering)
 
     def _next_record(self) -> Iterator[Occurrence]:
         """Take from the queue what the next record causes."""
@@ -285,7 +285,7 @@ class Fold:
             owner_can_pay=any(c.user == self._owner.user for c in served),
             freed=occurrence.identity.user if occurrence.kind is Kind.SLOT_FREED else None,
             everybody_known=self._count.attendance.unsure == 0,
-            gathering=self._count.gathering,
+            gathering=self._now.gathering,
             options=self._options,
         )
 

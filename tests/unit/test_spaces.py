@@ -92,11 +92,6 @@ class TestUsersOfTheServer:
         """Without the Meeting Server nothing is certain."""
         assert leg(Directory([User(ALICE, holds_license=True)]), guest=True) == NOBODY
 
-    def test_ids(self) -> None:
-        """A user is found by the id on the Meeting Server."""
-        assert SERVER.address_of("ID-Alice") == ALICE
-        assert SERVER.address_of("nobody") is SERVER.address_of(None) is None
-
     def test_one_address_twice(self) -> None:
         """Of two users with one address, with and without PMP+, which one counts is not certain."""
         twice = Directory([User(ALICE, holds_license=held, id=f"id-{held}") for held in (True, False)])
