@@ -234,10 +234,9 @@ class Intake:
         for pieces in parted(group):
             for _ in range(CONFLICTS_MAX):
                 commit, received = await self._work_out(pieces)
-                if commit.empty and not any(piece.waiting.document for piece in pieces):
-                    break  # a task that found nothing to do
-                # What was seen before is committed too, though nothing is written: it checks that the store still has
-                # the marks, which those that we remember may have outlived in a failover.
+                # Where nothing is written it is committed too: it checks that the store still has what we remember. The
+                # marks of what was seen before may have gone in a failover, and what a task found nothing to do for
+                # may have been changed by another process.
                 try:
                     await self._store.commit(self.deployment.name, commit)
                 except StoreConflict:

@@ -18,7 +18,14 @@ from cdr_service.domain.bookkeeping import Bookkeeper
 from cdr_service.domain.directory import Directory
 from cdr_service.domain.events import Event
 from cdr_service.domain.records import OrderKey
-from cdr_service.domain.upkeep import close_silent, conclude_losses, forget_call, forget_loose, forget_session
+from cdr_service.domain.upkeep import (
+    close_silent,
+    conclude_losses,
+    forget_call,
+    forget_loose,
+    forget_session,
+    unconcluded,
+)
 from cdr_service.domain.workspace import DIRECTORY, Workspace
 from cdr_service.errors import Draining, StoreUnavailable
 from cdr_service.parting import Task
@@ -261,7 +268,10 @@ class Caretaker:
         def conclude(keeper: Bookkeeper, workspace: Workspace, session: str) -> None:
             conclude_losses(keeper, workspace, session, settled, f"{secrets.token_hex(8)}-0")
 
-        await self._each(await self._upkeep.recent_sessions(settled - _HOUR), conclude)
+        # A session changes with each document of its bridge. A look at it from within the intake would hold up the
+        # documents that share the commit, again and again where another process takes in those of that bridge.
+        sessions = await self._upkeep.recent_sessions(settled - _HOUR)
+        await self._each([one.id for one in sessions if unconcluded(one, settled)], conclude)
 
     async def _retain(self, now: int) -> None:
         kept = now - _ms(self._spans.retention_days, _DAY)

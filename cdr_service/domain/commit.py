@@ -71,11 +71,6 @@ class Commit(Struct, kw_only=True):
     printed: bool = False
     """Are its events, and all before them, on the log?"""
 
-    @property
-    def empty(self) -> bool:
-        """Is there nothing to write? So it is where everything was seen before."""
-        return not (self.workspace.changed or self.events or self.dead_letters or self.documents)
-
 
 def read(body: bytes, bridge: str = "") -> Document:
     """Return the document in a POST body; one that is no CDR document says why."""

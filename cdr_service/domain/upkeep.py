@@ -12,7 +12,7 @@ from cdr_service.domain.calls import STALE, Meeting, Recording
 from cdr_service.domain.events import Event
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.records import OrderKey
-from cdr_service.domain.sessions import Bridge, Session
+from cdr_service.domain.sessions import Bridge, Gap, Session
 from cdr_service.domain.workspace import Workspace
 
 
@@ -33,19 +33,22 @@ def close_silent(keeper: Bookkeeper, workspace: Workspace, call: str, since: int
         close_stale(keeper, workspace, call)
 
 
+def unconcluded(session: Session, settled_before: int) -> list[Gap]:
+    """Return what is lost of a session and was not told yet: gaps noticed before that moment, and not filled since."""
+    told = {loss.number for loss in session.told}
+    owed = session.owed.last if session.owed else -1
+    return [
+        gap
+        for gap in session.gaps()
+        if session.settled <= gap.noticed < settled_before and gap.last + 1 not in told and gap.last > owed
+    ]
+
+
 def conclude_losses(keeper: Bookkeeper, workspace: Workspace, session: str, settled_before: int, event_id: str) -> None:
     """Say which records of a session are lost: gaps noticed before that moment, which no feed has filled since."""
     known = workspace.get(Session, "session", session)
-    if known is None:
-        return
-    told = {loss.number for loss in known.told}
-    owed = known.owed.last if known.owed else -1
-    lost = [
-        gap
-        for gap in known.gaps()
-        if known.settled <= gap.noticed < settled_before and gap.last + 1 not in told and gap.last > owed
-    ]
-    if not lost:
+    lost = unconcluded(known, settled_before) if known else []
+    if known is None or not lost:
         return
     workspace.put(replace(known, settled=settled_before), "session", session)
     keeper.events.append(

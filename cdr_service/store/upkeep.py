@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from cdr_service.domain.directory import Directory
+from cdr_service.domain.sessions import Session
 from cdr_service.domain.workspace import DIRECTORY
 from cdr_service.store.codec import VERSION_BYTES, decode, encode
 from cdr_service.store.connection import Connection, Script
@@ -136,10 +137,16 @@ class Upkeep:
         """Return sessions of which no record was received since then."""
         return await self._until(self._keys.sessions, since)
 
-    async def recent_sessions(self, since: int) -> list[str]:
-        """Return sessions of which a record was received since then."""
-        found = await self._connection.execute("ZRANGEBYSCORE", self._keys.sessions, since, "+inf")
-        return [session.decode() for session in found]
+    async def recent_sessions(self, since: int) -> list[Session]:
+        """Return sessions of which a record was received since then, as they are in the store."""
+        ids = await self._connection.execute("ZRANGEBYSCORE", self._keys.sessions, since, "+inf")
+        keys = [("session", id_.decode()) for id_ in ids]
+        found: list[Session | None] = []
+        for first in range(0, len(keys), CHUNK):
+            some = keys[first : first + CHUNK]
+            answers = await self._connection.pipeline([self._keys.read(key) for key in some])
+            found += [decode(key, answer)[0] for key, answer in zip(some, answers, strict=True)]
+        return [session for session in found if session is not None]
 
     async def ending_sessions(self) -> list[str]:
         """Return the sessions that were replaced and whose calls are not all ended yet, or gone on with."""
