@@ -31,7 +31,7 @@ from cdr_service.reading.history import History
 from cdr_service.reading.queries import Queried, Queries
 from cdr_service.reading.reconciling import Reconciling
 from cdr_service.reading.reports import Reports
-from cdr_service.reporting import CountedReceiver, Reporter
+from cdr_service.reporting import CountedReceiver, Reporter, noting_duplicates
 from cdr_service.service import Deployment, Intake
 from cdr_service.settings import DeploymentSettings, Settings
 from cdr_service.settings.models import setting_name
@@ -155,6 +155,7 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
         health = StoreHealth(connection, settings.deployments)
         reads = RedisCollection(connection)
         kept = RedisReconciling(connection)
+        await stack.enter_async_context(noting_duplicates(metrics, reads.note_duplicates))
         intakes: dict[str, Intake] = {}
         queried: list[Queried] = []
         for name, given in settings.deployments.items():

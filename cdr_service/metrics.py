@@ -75,6 +75,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._counting = counting
         self._bridges: set[str] = set()
+        self._duplicates: dict[str, dict[str, int]] = {}
         self.documents = Counter(
             "cdr_documents", "Documents answered.", ("deployment", "outcome"), registry=self.registry
         )
@@ -194,8 +195,15 @@ class Metrics:
                 self.records.labels(deployment, kind, "applied").inc()
             if outcome.duplicates:
                 self.records.labels(deployment, "any", "duplicate").inc(outcome.duplicates)
+                by_bridge = self._duplicates.setdefault(deployment, {})
+                by_bridge[outcome.bridge] = by_bridge.get(outcome.bridge, 0) + outcome.duplicates
             if outcome.rejected:
                 self.records.labels(deployment, "any", "rejected").inc(len(outcome.rejected))
+
+    def take_duplicates(self) -> dict[str, dict[str, int]]:
+        """Return how many duplicates each Call Bridge sent since this was last asked, by deployment and its id."""
+        taken, self._duplicates = self._duplicates, {}
+        return taken
 
     def committed(self, deployment: str, commit: Commit) -> None:
         """Count what a commit brought."""

@@ -1,9 +1,10 @@
 """Tells what happened: events to the log, and the troubles of the store once rather than once a request."""
 
+import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from cdr_service.domain.announcements import announcement
 from cdr_service.domain.commit import Commit, Document
 from cdr_service.domain.reception import Received
+from cdr_service.ending import end
 from cdr_service.errors import StoreLayoutError, StoreUnavailable
 from cdr_service.logs import OR_FAIL
 from cdr_service.metrics import Metrics
@@ -18,6 +20,8 @@ from cdr_service.service import Intake
 
 UNWRITTEN_MAX: Final = 100_000
 """Events that wait for a log that cannot be written; the oldest go first. All stay in the event stream."""
+DUPLICATES_SECONDS: Final = 5.0
+"""So often the counts of duplicates are written; a process that is killed takes those of the last seconds with it."""
 _HEAD: Final = ("event", "level")
 
 
@@ -97,3 +101,30 @@ class Reporter:
             bytes=len(document.body),
             exc_info=problem,
         )
+
+
+@asynccontextmanager
+async def noting_duplicates(
+    metrics: Metrics, note: Callable[[str, Mapping[str, int]], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """Let `note` write how many duplicates each Call Bridge sent, now and then and at the end of the context.
+
+    So it costs a record nothing. What cannot be written is not counted: nobody knows then whether it was.
+    """
+
+    async def write() -> None:
+        for deployment, counts in metrics.take_duplicates().items():
+            with suppress(StoreUnavailable):
+                await note(deployment, counts)
+
+    async def keep_writing() -> None:
+        while True:
+            await asyncio.sleep(DUPLICATES_SECONDS)
+            await write()
+
+    task = asyncio.create_task(keep_writing())
+    try:
+        yield
+    finally:
+        await end(task)
+        await write()

@@ -37,6 +37,8 @@ class Received(NamedTuple):
     taken: tuple[Record, ...]
     duplicates: int
     rejected: tuple[RejectedRecord, ...]
+    bridge: str = ""
+    """Which Call Bridge sent them; empty where it does not name itself."""
 
 
 class Reception:
@@ -95,7 +97,7 @@ class Reception:
             refused.append(reject)
         if taken or refused:
             self._workspace.put(session, "session", session.id)
-        return Received(tuple(taken), duplicates, tuple(refused))
+        return Received(tuple(taken), duplicates, tuple(refused), session.bridge)
 
     def finish(self) -> None:
         """Once all documents are received: see which sessions were replaced, and end or go on with their calls."""

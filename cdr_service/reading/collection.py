@@ -38,6 +38,9 @@ class BridgeView(Struct, kw_only=True):
     """Records taken in, of all remembered sessions."""
     missing: int
     """Records known to be lost."""
+    duplicates: int
+    """Records that came again though they had been taken in: over another feed, or because an answer was lost. Counted
+    since the Call Bridge is known, some seconds late."""
     warning: str | None
     """What to change so that we can tell more, or null."""
     receiver: Registered | None = None
@@ -96,6 +99,10 @@ class CollectionReads(Protocol):
         """Return things in the order of their keys."""
         ...
 
+    async def duplicates(self, deployment: str, bridges: Sequence[str]) -> Mapping[str, int]:
+        """Return how many duplicates each of the Call Bridges sent."""
+        ...
+
     async def letters(self, deployment: str, before: str | None, count: int) -> list[Letter]:
         """Return dead letters, newest first, older than the entry `before`."""
         ...
@@ -151,7 +158,11 @@ class Collection:
         things = await self._reads.things(deployment, [("session", name) for name in names])
         sessions = {thing.id: thing for thing in things if isinstance(thing, Session)}
         received = await self._reads.received(deployment, names)
-        return [self._view(deployment, bridge, sessions, received, asked.get(bridge.id)) for bridge in bridges]
+        duplicates = await self._reads.duplicates(deployment, ids)
+        return [
+            self._view(deployment, bridge, sessions, received, asked.get(bridge.id), duplicates[bridge.id])
+            for bridge in bridges
+        ]
 
     def _view(
         self,
@@ -160,6 +171,7 @@ class Collection:
         sessions: Mapping[str, Session],
         received: Mapping[str, int],
         node: NodeHealth | None,
+        duplicates: int,
     ) -> BridgeView:
         own = [sessions[name] for name in bridge.sessions if name in sessions]
         newest = max(own, key=lambda session: session.ran_until, default=None)
@@ -174,6 +186,7 @@ class Collection:
             last_received_at=rfc3339(max(heard)) if heard else None,
             records=sum(session.records for session in own),
             missing=sum(gap.missing for session in own for gap in known_losses(session, now)),
+            duplicates=duplicates,
             warning=INTERLEAVED if interleaved(bridge.id, own) else None,
             receiver=node.receiver if node else None,
             alarms=list(node.alarms) if node else [],

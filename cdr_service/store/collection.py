@@ -2,10 +2,15 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Final
 
 from cdr_service.reading.collection import Letter
+from cdr_service.store.connection import Script
 from cdr_service.store.keys import Keys
 from cdr_service.store.reads import RedisReads
+
+DUPLICATES: Final = Script(files(__package__).joinpath("duplicates.lua").read_text())
 
 
 class RedisCollection(RedisReads):
@@ -22,6 +27,19 @@ class RedisCollection(RedisReads):
         scores = await self._connection.execute("ZMSCORE", Keys(deployment).sessions, *sessions)
         pairs = zip(sessions, scores, strict=True)
         return {session: int(float(score)) for session, score in pairs if score is not None}
+
+    async def duplicates(self, deployment: str, bridges: Sequence[str]) -> Mapping[str, int]:
+        """Return how many duplicates each of the Call Bridges sent."""
+        if not bridges:
+            return {}
+        counts = await self._connection.execute("HMGET", Keys(deployment).duplicates, *bridges)
+        return {bridge: int(count or 0) for bridge, count in zip(bridges, counts, strict=True)}
+
+    async def note_duplicates(self, deployment: str, counts: Mapping[str, int]) -> None:
+        """Add to how many duplicates Call Bridges sent."""
+        keys = Keys(deployment)
+        added = [part for pair in counts.items() for part in pair]
+        await self._connection.script(DUPLICATES, [keys.bridges, keys.duplicates], added)
 
     async def letters(self, deployment: str, before: str | None, count: int) -> list[Letter]:
         """Return dead letters, newest first, older than the entry `before`."""

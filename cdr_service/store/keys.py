@@ -47,6 +47,8 @@ class Keys:
         """Hash of the hours that have steps which are not settled, with how many commits brought them."""
         self.bridges = self.prefix + "bridges"
         """Set of bridge ids. Until retention has removed every session of the bridge."""
+        self.duplicates = self.prefix + "duplicates"
+        """Hash of how many duplicates each bridge sent, by its id, as far as it was written. As long as the bridge."""
         self.sessions = self.prefix + "sessions"
         """Sorted set of session ids by when a record was last received. Until retention removes the session."""
         self.ending = self.prefix + "ending"

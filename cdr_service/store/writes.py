@@ -106,6 +106,7 @@ def _indexes(keys: Keys, key: Key, before: Any, after: Any, received: int, polic
                 yield ("SADD" if now else "SREM", keys.ending, key[1])
         case "bridge" if after is None:
             yield ("SREM", keys.bridges, key[1])
+            yield ("HDEL", keys.duplicates, key[1])
         case "bridge":
             yield ("SADD", keys.bridges, key[1])
         case _:

@@ -48,7 +48,8 @@ async def shows(page: Page, service: Service) -> None:
 async def test_the_numbers_are_those_of_the_api(service: Service, opened: Opened) -> None:
     """While calls come and go, on the page is what the API tells: gauges, each meeting, switches, Call Bridges."""
     feed = Feed("s", "bridge-1")
-    post(service, feed, call_start("c0", name="Before"), join("bob-0", "c0"))
+    again = feed.document(call_start("c0", name="Before"), join("bob-0", "c0"))
+    assert service.post(again) == 200
     page = await opened(service)
     await shows(page, service)
     post(service, feed, call_start("c1", name="Planning"), join("bob-1", "c1"), join("guest-1", "c1"))
@@ -65,7 +66,11 @@ async def test_the_numbers_are_those_of_the_api(service: Service, opened: Opened
     post(service, feed, leave("bob-0"), call_end("c0"))
     await shows(page, service)
     (bridge,) = service.get("/v1/bridges")["items"]
-    await expect(page.locator("#bridges li")).to_contain_text(f"{bridge['records']} records · none missing")
+    told = f"{bridge['records']} records · none missing · "
+    await expect(page.locator("#bridges li")).to_contain_text(f"{told}no duplicates")
+    assert service.post(again) == 200
+    eventually(lambda: service.get("/v1/bridges")["items"][0]["duplicates"] == 2, "the count is written")
+    await expect(page.locator("#bridges li")).to_contain_text(f"{told}2 duplicates", timeout=20_000)
 
 
 async def test_sixths_are_shown_exactly(service: Service, opened: Opened) -> None:

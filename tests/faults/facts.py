@@ -13,8 +13,8 @@ AT_ONCE = 16
 async def facts(service: Service) -> dict[str, Any]:
     """Return all calls and legs, all meetings with their timelines, the switches, the bridges, what is and was in use.
 
-    Left out is when we received something, whether a change was learned late, the time of asking, and in which order
-    the calls of a meeting became known.
+    Left out is when and how often we received something, whether a change was learned late, the time of asking, and in
+    which order the calls of a meeting became known.
     """
     async with aiohttp.ClientSession(service.api_url, connector=aiohttp.TCPConnector(limit=AT_ONCE)) as http:
         calls = {call["id"]: call for call in await _all(http, "/v1/calls", state="all")}
@@ -34,7 +34,7 @@ async def facts(service: Service) -> dict[str, Any]:
         "legs": dict(zip(calls, ({leg["id"]: leg for leg in of} for of in legs), strict=True)),
         "meetings": {meeting["id"]: _timeless(meeting) for meeting in found},
         "switches": sorted((_switch(switch) for switch in switches), key=str),
-        "bridges": {bridge["call_bridge"]: _without(bridge, "last_received_at") for bridge in bridges},
+        "bridges": {bridge["call_bridge"]: _without(bridge, "last_received_at", "duplicates") for bridge in bridges},
         "usage": [_without(used, "at") for used in usage],
         "history": {step["start"]: step for step in history},
         "peak": {**peak, "meetings": sorted(peak["meetings"], key=str)},
@@ -54,8 +54,8 @@ async def _all(http: aiohttp.ClientSession, path: str, **parameters: str) -> lis
         cursor = {"cursor": page["next"]}
 
 
-def _without(value: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: one for key, one in value.items() if key != name}
+def _without(value: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: one for key, one in value.items() if key not in names}
 
 
 def _timeless(value: dict[str, Any]) -> dict[str, Any]:

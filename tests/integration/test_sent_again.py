@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from cdr_service.domain.recent import REMEMBERED
+from cdr_service.domain.upkeep import forget_session
 from cdr_service.service import Deployment, Intake
+from cdr_service.store.collection import RedisCollection
 from cdr_service.store.connection import connect
+from cdr_service.store.keys import Keys
 from cdr_service.store.layout import LAYOUT
 from cdr_service.store.redis_store import RedisStore, Written
 from cdr_service.store.upkeep import Upkeep
@@ -86,6 +89,46 @@ def test_a_long_document_is_kept_once(service: Service, store: StoreServer) -> N
     assert service.post(long.replace(b"</records>", last + b"</records>")) == 200
     assert store.ask("XLEN", RAW) == 2
     assert service.get("/v1/bridges")["items"][0]["records"] == 1201
+
+
+def test_each_call_bridge_is_told_with_its_duplicates(tmp_path: Path, store: StoreServer) -> None:
+    """Records of each that came again are counted beside the intake, and those of the last seconds when it ends."""
+    named = {"one": Feed("s-1", "one"), "two": Feed("s-2", "two")}
+    bodies = {name: feed.document(call_start(name), join("alice", name)) for name, feed in named.items()}
+
+    def counts(service: Service) -> dict[str, int]:
+        return {bridge["call_bridge"]: bridge["duplicates"] for bridge in service.get("/v1/bridges")["items"]}
+
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    settings = {"CDR_REDIS_URL": store.url}
+    with running(first, "serve", settings=settings) as service:
+        assert [service.post(body) for body in bodies.values()] == [200, 200]
+        assert counts(service) == {"one": 0, "two": 0}
+        assert [service.post(bodies["one"]) for _ in range(3)] == [200] * 3
+        eventually(lambda: counts(service) == {"one": 6, "two": 0}, "the counts are written now and then")
+        assert service.post(bodies["two"]) == 200
+        assert service.end() == 0
+    with running(second, "serve", settings=settings) as service:
+        assert counts(service) == {"one": 6, "two": 2}
+        assert service.post(named["one"].document(call_start("new"))) == 200
+        assert counts(service) == {"one": 6, "two": 2}
+
+
+async def test_counts_of_duplicates_go_with_their_call_bridge(store: StoreServer) -> None:
+    """Retention removes them with it, and none are added to one that is gone."""
+    connection = connect(store.url)
+    redis_store, reads = RedisStore(connection, {"default": Written()}, "one"), RedisCollection(connection)
+    async with Intake(Deployment(name="default"), redis_store, Watch(), lambda: 1).running() as intake:
+        await intake.receive(read(Feed("s", "bridge").document(call_start("c"))))
+        await reads.note_duplicates("default", {"bridge": 3, "unknown": 2})
+        assert await reads.duplicates("default", ["bridge", "unknown"]) == {"bridge": 3, "unknown": 0}
+        await intake.perform(lambda _, books, _now: forget_session(books, "s"))
+        assert not store.ask("EXISTS", Keys("default").duplicates)
+        await reads.note_duplicates("default", {"bridge": 3})
+        assert not store.ask("EXISTS", Keys("default").duplicates)
+    await connection.close()
 
 
 def test_what_is_remembered_of_letters_is_bounded(service: Service, store: StoreServer) -> None:

@@ -50,7 +50,7 @@ export function bridges(list) {
     const empty = state.bridges.length === 0;
     if (empty) list.replaceChildren(h("li", { class: "empty" }, "No Call Bridge has pushed anything yet."));
     else keyed(list, state.bridges, (one) => one.call_bridge ?? "", () => bridge(), fillBridge);
-    const ill = state.bridges.filter((one) => one.missing > 0 || one.warning).length;
+    const ill = state.bridges.filter(isIll).length;
     say($("bridges-count"), empty ? "" : ill ? `${counted(ill, "needs", "need")} a look` : "all well");
   };
 }
@@ -66,13 +66,29 @@ function bridge() {
   );
 }
 
+function isIll(one) {
+  return one.missing > 0 || troubles(one).length > 0;
+}
+
+/** Return what is wrong with a Call Bridge, a sentence each. */
+function troubles(one) {
+  return [
+    one.warning,
+    one.receiver === "missing" ? "It has no receiver of ours, so it pushes nothing to us." : null,
+    one.receiver === "wrong_token" ? "Its receiver of ours has another token than we take." : null,
+    one.alarms.length ? `It raises ${counted(one.alarms.length, "alarm")}: ${one.alarms.join(", ")}` : null,
+    one.problem,
+  ].filter(Boolean);
+}
+
 function fillBridge(element, one) {
   const [name, last, counts, warning] = element.children;
   say(name, one.call_bridge ?? "without a name");
   say(last, one.last_received_at ? `last record ${ago(one.last_received_at)}${ago(one.last_received_at) === "now" ? "" : " ago"}` : "no record");
   last.title = clock(one.last_record_at);
-  const duplicates = one.duplicates === undefined ? [] : [counted(one.duplicates, "duplicate")];
-  say(counts, [counted(one.records ?? 0, "record"), ...duplicates, one.missing ? `${one.missing} missing` : "none missing"].join(" · "));
-  say(warning, one.warning ?? "");
-  element.dataset.state = one.missing || one.warning ? "ill" : "well";
+  const missing = one.missing ? `${one.missing} missing` : "none missing";
+  const twice = one.duplicates ? counted(one.duplicates, "duplicate") : "no duplicates";
+  say(counts, [counted(one.records, "record"), missing, twice].join(" · "));
+  say(warning, troubles(one).join(" "));
+  element.dataset.state = isIll(one) ? "ill" : "well";
 }
