@@ -26,13 +26,22 @@ def show_history(answer: Mapping[str, Any]) -> None:
 
 
 def show_peak(answer: Mapping[str, Any]) -> None:
-    """Print when most of the shared pool was in use, and by which meetings."""
-    if answer["at"] is None:
-        click.echo("No SMP+ was used then.")
+    """Print when most of each shared pool was in use, and by which meetings."""
+    every = [answer, *answer["others"]]
+    for place, peak in enumerate(every):
+        if place:
+            click.echo()
+        _show_one(peak, f"{peak['deployment']}: " if len(every) > 1 else "")
+
+
+def _show_one(peak: Mapping[str, Any], of: str) -> None:
+    """Print the peak of a deployment."""
+    if peak["at"] is None:
+        click.echo(f"{of}No SMP+ was used then.")
         return
-    click.echo(f"{answer['shared_licenses']:g} SMP+ at {moment(answer['at'])} (UTC), by the policy {answer['policy']}")
+    click.echo(f"{of}{peak['shared_licenses']:g} SMP+ at {moment(peak['at'])} (UTC), by the policy {peak['policy']}")
     rows = [
         Row((meeting["weight"], moment(meeting["since"]), meeting["owner"], meeting["name"]), meeting["id"])
-        for meeting in answer["meetings"]
+        for meeting in peak["meetings"]
     ]
     show(("SMP+", "since (UTC)", "owner", "meeting"), rows, "The meetings that made it are no longer kept.")

@@ -35,8 +35,8 @@ class SharedMeetingView(Struct, frozen=True, kw_only=True):
     """Since when it took that."""
 
 
-class PeakView(Struct, frozen=True, kw_only=True):
-    """The highest use of the shared pool in a span."""
+class DeploymentPeakView(Struct, frozen=True, kw_only=True):
+    """The highest use of a deployment's shared pool in a span."""
 
     deployment: str
     policy: str
@@ -47,4 +47,11 @@ class PeakView(Struct, frozen=True, kw_only=True):
     shared_licenses: float
     """The same in licenses, rounded to three decimals."""
     meetings: list[SharedMeetingView]
-    """The meetings that made it, the largest first."""
+    """The meetings that made it, the largest first; those that are no longer kept are left out."""
+
+
+class PeakView(DeploymentPeakView, frozen=True, kw_only=True):
+    """The highest use of a shared pool in a span, of the deployment in which it was highest."""
+
+    others: list[DeploymentPeakView]
+    """The same of every other deployment that was asked for, the highest first: each has a pool of its own."""

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, Protocol
 
+from msgspec import structs
+
 from cdr_service.domain import usage
 from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.filters import HistoryFilters, PeakFilters
@@ -18,7 +20,7 @@ from cdr_service.domain.history import (
     exact_moment,
     license_at,
 )
-from cdr_service.domain.history_views import HistoryView, PeakView, SharedMeetingView
+from cdr_service.domain.history_views import DeploymentPeakView, HistoryView, PeakView, SharedMeetingView
 from cdr_service.domain.licensing import License
 from cdr_service.domain.options import Options
 from cdr_service.domain.pages import Cursor, Listing, Page, Place
@@ -106,13 +108,14 @@ class History:
         return Page(items, more.encode() if more else None)
 
     async def peak(self, filters: PeakFilters) -> PeakView:
-        """Return the highest use of the shared pool, of the deployment that has it. Raises BadRequest.
+        """Return the highest use of each deployment's shared pool, that of the highest first. Raises BadRequest.
 
         Without a span that of all that is kept, up to now.
         """
         names, until = self._span(filters)
         views = [await self._peak(name, self._policy(name, filters.policy), filters.since, until) for name in names]
-        return max(views, key=lambda view: view.shared_sixths)
+        highest, *others = sorted(views, key=lambda view: -view.shared_sixths)
+        return PeakView(**structs.asdict(highest), others=others)
 
     async def spans(self, filters: PeakFilters) -> list[tuple[str, str, int, int]]:
         """Return the deployments, policies and spans that a report is about; those without any history are left out.
@@ -140,11 +143,11 @@ class History:
             raise BadRequest("since", "since must be earlier than until, and than now.")
         return asked(self._deployments, filters.deployment), until
 
-    async def _peak(self, name: str, policy: str, since: int | None, until: int) -> PeakView:
+    async def _peak(self, name: str, policy: str, since: int | None, until: int) -> DeploymentPeakView:
         found = await self.peak_of(name, policy, since, until)
         meetings = await self._meetings(name, policy, found.at) if found and found.level else []
         level = found.level if found else 0
-        return PeakView(
+        return DeploymentPeakView(
             deployment=name,
             policy=policy,
             at=rfc3339(found.at) if found and level else None,

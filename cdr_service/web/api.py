@@ -113,7 +113,8 @@ async def usage_history(use: UseCases, wanted: HistoryFilters, page: Paging) -> 
 async def usage_peak(use: UseCases, wanted: PeakFilters) -> PeakView:
     """Tell when most of the shared pool was in use in a span, and by which meetings.
 
-    Of several deployments the one with the highest use is shown.
+    Of several deployments that with the highest use comes first, and `others` has the rest: licenses are bought for a
+    deployment.
     """
     return await use.history.peak(wanted)
 

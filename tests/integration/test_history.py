@@ -146,6 +146,7 @@ async def test_the_peak_names_its_moment_and_its_meetings(use: Over) -> None:
         "at": "2024-03-12T09:10:00Z",
         "shared_sixths": 12,
         "shared_licenses": 2.0,
+        "others": [],
     }
     assert [(one["id"], one["name"], one["weight"], one["since"][11:]) for one in meetings] == [
         ("m-one", "stand-up", "1", "09:00:00Z"),
@@ -272,6 +273,26 @@ async def test_pages_are_the_whole_once(server: StoreServer) -> None:
         assert (await use.peak())["deployment"] == "default"
         with pytest.raises(BadRequest):
             await use.steps(policy="no-such")
+
+
+async def test_each_deployment_has_a_peak_of_its_own(server: StoreServer) -> None:
+    """The highest comes first, the others after it, each with its moment and meetings; one that never was, too."""
+    server.ask("FLUSHALL")
+    async with over(server.url, default=Options(), branch=Options(), idle=Options(policy="owner")) as use:
+        lone = Feed("lone").document(call_start("c", "09:20:00"), join("carol-c", "c", "09:20:00"))
+        await use.service.post(lone)
+        await two_meetings(use, to="branch")
+        peak = await use.peak()
+        assert (peak["deployment"], peak["at"], peak["shared_sixths"]) == ("branch", "2024-03-12T09:10:00Z", 12)
+        assert [one["id"] for one in peak["meetings"]] == ["m-one", "m-two"]
+        lower, never = peak["others"]
+        assert (lower["deployment"], lower["at"], lower["shared_sixths"]) == ("default", "2024-03-12T09:20:00Z", 6)
+        assert [one["id"] for one in lower["meetings"]] == ["m-c"]
+        assert (never["deployment"], never["policy"], never["at"], never["meetings"]) == ("idle", "owner", None, [])
+        alone = await use.peak(deployment="default")
+        assert alone == {**lower, "others": []}
+        steps = await use.steps(step="1h", since=NINE, until=NINE + 3_600_000)
+        assert [(step["deployment"], step["shared_sixths_peak"]) for step in steps] == [("default", 6), ("branch", 12)]
 
 
 async def test_nothing_is_told_before_anything_happened(use: Over) -> None:
