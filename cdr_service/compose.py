@@ -28,6 +28,7 @@ from cdr_service.reading.collection import Collection
 from cdr_service.reading.event_stream import READERS_MAX, EventStream
 from cdr_service.reading.explaining import Explaining
 from cdr_service.reading.history import History
+from cdr_service.reading.past import Past
 from cdr_service.reading.queries import Queried, Queries
 from cdr_service.reading.reconciling import Reconciling
 from cdr_service.reading.reports import Reports
@@ -178,7 +179,10 @@ async def running(settings: Settings, outside: Outside) -> AsyncIterator[Running
         await stack.enter_async_context(event_stream.running())
         asked = [one for one in queried if settings.deployments[one.name].cms_url]
         collection, reconciling = Collection(reads, intakes, now, kept.nodes), Reconciling(asked, kept, now)
-        use = UseCases(queries, history, reports, explaining, collection, event_stream, health, metrics, reconciling)
+        past = Past(history, kept, now)
+        use = UseCases(
+            queries, history, reports, explaining, collection, event_stream, health, metrics, reconciling, past
+        )
         api = api_app(settings, use)
         listening = listen(api, outside.api, tls=_tls(settings, "api"), connections_max=API_CONNECTIONS_MAX)
         api_port = await stack.enter_async_context(listening)

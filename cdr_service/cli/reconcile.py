@@ -1,29 +1,25 @@
 """`reconcile`: does the Meeting Server count what we count, and which rules does it follow?"""
 
-import asyncio
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
 from cdr_service.cli.asking import ask, asking, print_json
-from cdr_service.cli.past import cms_of, show_past
-from cdr_service.cli.serve import config_option
+from cdr_service.cli.past import show_past
 from cdr_service.cli.tables import Row, moment, show
 
 
 @click.command()
 @asking
-@config_option
 @click.option(
     "--past", type=click.IntRange(1, 72), metavar="HOURS", help="Past use, theirs beside ours, of so many hours."
 )
-@click.option("--deployment", default="default", show_default=True, help="Of --past.")
-def reconcile(url: str | None, as_json: bool, config: Path | None, past: int | None, deployment: str) -> None:
+@click.option("--deployment", help="Of --past.")
+def reconcile(url: str | None, as_json: bool, past: int | None, deployment: str | None) -> None:
     """Compare our state with the license counts that the Meeting Server itself reports."""
     if past is not None:
-        asyncio.run(show_past(cms_of(config, deployment), url, deployment, past, as_json=as_json))
+        show_past(url, past, deployment, as_json=as_json)
         return
     compared, fits = ask(url, "/v1/reconciliation"), ask(url, "/v1/policies/fit")
     if as_json:

@@ -8,13 +8,14 @@ from urllib.parse import urlsplit
 
 import click
 
-from cdr_service.cli.past import cms_of
 from cdr_service.cli.serve import config_option
 from cdr_service.cms.client import CmsClient
 from cdr_service.cms.errors import CmsError
 from cdr_service.cms.live import Live
 from cdr_service.domain.receivers import Change, Entry, change, receiver_uri, shown_uri
-from cdr_service.settings import DeploymentSettings, load_settings
+from cdr_service.enquiries.informant import cms_client
+from cdr_service.settings import DeploymentSettings, SettingsError, load_settings
+from cdr_service.settings.models import setting_name
 
 
 class Planned(NamedTuple):
@@ -31,10 +32,14 @@ class Planned(NamedTuple):
 @click.option("--yes", is_flag=True, help="Do not ask before anything is changed.")
 def register(config: Path | None, receiver: str, deployment: str, yes: bool) -> None:
     """Put our receiver URI on every Call Bridge of a deployment, after showing the change."""
-    client = cms_of(config, deployment)
+    given = load_settings(config).deployments
+    if deployment not in given:
+        raise SettingsError(f'There is no deployment "{deployment}"; those that exist: {", ".join(given)}.')
+    client = cms_client(deployment, given[deployment])
+    if client is None:
+        raise SettingsError(f"{setting_name(deployment, 'cms_url')} is not set, so there is no Meeting Server to ask.")
     _check(receiver)
-    given = load_settings(config).deployments[deployment]
-    asyncio.run(_register(client, given, receiver, deployment, yes=yes))
+    asyncio.run(_register(client, given[deployment], receiver, deployment, yes=yes))
 
 
 def _check(receiver: str) -> None:

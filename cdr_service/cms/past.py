@@ -2,30 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Final, NamedTuple
 
 from cdr_service.cms.client import CmsClient
 from cdr_service.cms.errors import CmsError
 from cdr_service.cms.objects import MpLicenseUsage
-
-EVERY_MILLISECONDS: Final = 300_000
-"""Servers write an entry every five minutes (published sample); those of several nodes are not at the same second."""
-
-
-class PastUse(NamedTuple):
-    """What was in use at a moment, on all nodes."""
-
-    at: int
-    """Milliseconds since 1970 UTC; of the last of the nodes' entries."""
-    personal: Decimal
-    full: Decimal
-    audio: Decimal
-    point_to_point: Decimal
-
-    @property
-    def shared_licenses(self) -> float:
-        """SMP+ taken, an audio-only or point-to-point call a sixth each (inference, `docs/licensing.md`)."""
-        return float(self.full) + float(self.audio + self.point_to_point) / 6
+from cdr_service.domain.past import EVERY, PastUse
 
 
 async def past_use(client: CmsClient, since: int, until: int) -> list[PastUse]:
@@ -46,7 +27,7 @@ def _summed(by_node: Mapping[str, Iterable[MpLicenseUsage]]) -> list[PastUse]:
     for node, told in by_node.items():
         for entry in told:
             # Several in one slot: the newest counts, once for each node.
-            entries.setdefault(entry.time // EVERY_MILLISECONDS, {}).setdefault(node, entry)
+            entries.setdefault(entry.time // EVERY, {}).setdefault(node, entry)
     found: list[PastUse] = []
     for slot in sorted(entries, reverse=True):
         if len(entries[slot]) == len(by_node):

@@ -97,6 +97,17 @@ class HistoryFilters(PeakFilters, frozen=True, kw_only=True):
     """How long a step is; days are those of UTC."""
 
 
+class PastUseFilters(Struct, frozen=True, kw_only=True):
+    """Which past use is asked for; None takes all."""
+
+    deployment: str | None = None
+    """Of this deployment only."""
+    since: Time | None = None
+    """The span's begin."""
+    until: Time | None = None
+    """The span's end, which is no part of it."""
+
+
 class SharedReportFilters(PeakFilters, frozen=True, kw_only=True):
     """What is to be reported of the use of the shared pool."""
 

@@ -34,6 +34,8 @@ class Listing(StrEnum):
     """Steps of the history by start."""
     BRIDGES = "bridges"
     """Call Bridges by deployment and id."""
+    PAST = "past"
+    """What the Meeting Server says was in use, by time."""
     POLICIES = "policies"
     """The policies by id."""
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -23,6 +23,7 @@ from cdr_service.ending import end
 from cdr_service.enquiries.enquiries import Enquiries
 from cdr_service.enquiries.following import Following
 from cdr_service.enquiries.healing import Healing
+from cdr_service.enquiries.looking_back import POLLS, KeptUse, LookingBack
 from cdr_service.enquiries.questions import Questions
 from cdr_service.enquiries.reconciling import Kept, Means, Pacing, Reconciler
 from cdr_service.enquiries.state import Bookreader, Reads
@@ -38,6 +39,10 @@ FIRST_SECONDS: Final = 5.0
 """So long the first document waits at most for the first reading of the API."""
 RELEASE_SECONDS: Final = 30.0
 """So long it waits at most for the release, where that decides by which policy and no release was ever read."""
+
+
+class KeptHere(Kept, KeptUse, Protocol):
+    """Where what the Meeting Server tells is kept. Every method may raise StoreUnavailable."""
 
 
 def cms_client(name: str, settings: DeploymentSettings) -> CmsClient | None:
@@ -109,7 +114,7 @@ class ServerInformant:
         reads: Reads,
         file: HoldersFile,
         options: Options,
-        kept: Kept,
+        kept: KeptHere,
     ) -> None:
         self._options = options
         self._tokens = [token.get_secret_value() for token in settings.intake_token or ()]
@@ -146,7 +151,8 @@ class ServerInformant:
             await stack.enter_async_context(self._questions.asking(enquiries))
             leading = self._following.leading
             reconciler = self._reconciler(enquiries, intake)
-            for work in (self._following.run(), sweep.run(leading), reconciler.run(leading)):
+            past = LookingBack(self._name, self._client, self._kept, POLLS * self._pacing.interval)
+            for work in (self._following.run(), sweep.run(leading), reconciler.run(leading), past.run(leading)):
                 stack.push_async_callback(end, asyncio.create_task(work))
             yield
 
@@ -203,7 +209,7 @@ def informant_of(
     reads: Reads,
     file: HoldersFile,
     options: Options,
-    kept: Kept,
+    kept: KeptHere,
 ) -> ServerInformant | HoldersOnly:
     """Return who tells of a deployment. Raises SettingsError."""
     client = cms_client(name, settings)

@@ -107,6 +107,23 @@ class History:
         )
         return Page(items, more.encode() if more else None)
 
+    async def minutes(self, name: str, starts: Collection[int]) -> dict[int, HistoryView]:
+        """Return what was in use in minutes, by their begin in milliseconds, as far as they are kept."""
+        if not starts:
+            return {}
+        end = min(max(starts) + MINUTE, self._clock() + 1)
+        known = await self._history.recorded(name, end, {start // HOUR for start in starts})
+        peaks = _Peaks(name, known, self._policy(name, None))
+        return {
+            start: peaks.view(start, min(start + MINUTE, end))
+            for start in starts
+            if start < end and _overlaps(known, start, MINUTE)
+        }
+
+    def asked(self, deployment: str | None) -> list[str]:
+        """Return the deployments that a filter names. Raises BadRequest."""
+        return asked(self._deployments, deployment)
+
     async def peak(self, filters: PeakFilters) -> PeakView:
         """Return the highest use of each deployment's shared pool, that of the highest first. Raises BadRequest.
 

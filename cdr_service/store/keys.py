@@ -98,10 +98,10 @@ class Keys:
         return "SMEMBERS" if key[0] in INDEXES else "GET", self.thing(key)
 
     def found(self, what: str) -> str:
-        """Return the name of what was found by the Meeting Server's API: `reconciliation`, `fit` or `nodes`.
+        """Return the name of what was found by the Meeting Server's API: `reconciliation`, `fit`, `nodes` or `past`.
 
-        A string, for good: where the comparison with its own counts stands, how well the policies fit these, and what
-        its nodes say of the collection of their CDRs.
+        A string, for good: where the comparison with its own counts stands, how well the policies fit these, what its
+        nodes say of the collection of their CDRs, and what it says was in use in the last days (`domain.past.KEPT`).
         """
         return f"{self.prefix}found:{what}"
 

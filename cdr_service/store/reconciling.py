@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from cdr_service.domain.fitting import Fit
+from cdr_service.domain.past import PastUse
 from cdr_service.domain.receivers import NodeHealth
 from cdr_service.domain.reconciling import Reconciliation
 from cdr_service.store.connection import Connection
@@ -15,6 +16,7 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _reconciliation: Final = msgspec.msgpack.Decoder(Reconciliation).decode
 _nodes: Final = msgspec.msgpack.Decoder(list[NodeHealth]).decode
 _fit: Final = msgspec.msgpack.Decoder(Fit).decode
+_past_use: Final = msgspec.msgpack.Decoder(list[PastUse]).decode
 
 
 class RedisReconciling:
@@ -49,3 +51,12 @@ class RedisReconciling:
     async def keep_fit(self, deployment: str, fit: Fit) -> None:
         """Keep how well the policies fit."""
         await self._connection.execute("SET", Keys(deployment).found("fit"), _encode(fit))
+
+    async def past_use(self, deployment: str) -> list[PastUse]:
+        """Return what the Meeting Server says was in use, newest first; nothing where it never told."""
+        value = await self._connection.execute("GET", Keys(deployment).found("past"))
+        return [] if value is None else _past_use(value)
+
+    async def keep_past_use(self, deployment: str, told: Sequence[PastUse]) -> None:
+        """Keep what the Meeting Server says was in use."""
+        await self._connection.execute("SET", Keys(deployment).found("past"), _encode(told))

@@ -31,7 +31,7 @@ from cdr_service.web.openapi import description
 from cdr_service.web.page import PAGE_PATHS, page_routes
 from cdr_service.web.parameters import Paging, Within
 from cdr_service.web.problems import problems
-from cdr_service.web.reconciling import policies_fit, reconciliation
+from cdr_service.web.reconciling import past_uses, policies_fit, reconciliation
 from cdr_service.web.reports import REPORTS
 from cdr_service.web.use_cases import UseCases
 
@@ -207,7 +207,7 @@ def _of_now(status: int, body: object) -> web.Response:
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *(calls, call, legs, meeting, switches, usage, usage_history, usage_peak, *REPORTS, policies, policies_fit),
-    *(explain, reconciliation, bridges, dead_letters, events, metrics, alive, ready, openapi, docs),
+    *(explain, reconciliation, past_uses, bridges, dead_letters, events, metrics, alive, ready, openapi, docs),
 )
 """All of the API, in the order in which it is described."""
 

@@ -7,6 +7,7 @@ from cdr_service.reading.collection import Collection
 from cdr_service.reading.event_stream import EventStream
 from cdr_service.reading.explaining import Explaining
 from cdr_service.reading.history import History
+from cdr_service.reading.past import Past
 from cdr_service.reading.queries import Queries
 from cdr_service.reading.reconciling import Reconciling
 from cdr_service.reading.reports import Reports
@@ -25,3 +26,4 @@ class UseCases(NamedTuple):
     health: Health
     metrics: Metrics
     reconciling: Reconciling
+    past: Past

@@ -205,6 +205,11 @@ def test_a_server_that_is_away(tmp_path: Path) -> None:
         assert not service.events("reconcile.drift")
 
 
+def past_uses(service: Service) -> list[dict[str, Any]]:
+    """Return what the server says was in use."""
+    return list(service.get("/v1/reconciliation/past")["items"])
+
+
 def test_the_past(tmp_path: Path) -> None:
     """Past use of two nodes is summed up beside ours; a moment that is not as ours is marked."""
     with beside(tmp_path, nodes=2) as (server, service):
@@ -219,15 +224,29 @@ def test_the_past(tmp_path: Path) -> None:
         licenses = server.deployment.licenses
         now = datetime.now(UTC)
         licenses.entries[:] = [(now - timedelta(minutes=10), ()), (now, licenses.at(now))]
-        told = run(tmp_path, "reconcile", "--past", "1", "--json", "--url", service.api_url, **server.settings)
+        eventually(lambda: len(past_uses(service)) == 2, "what the server tells is read")
+        told = run(tmp_path, "reconcile", "--past", "1", "--json", "--url", service.api_url)
         assert told.returncode == 0, told.stderr
         newest, *older = json.loads(told.stdout)["items"]
+        assert [newest, *older] == past_uses(service)
+        pages = [service.get("/v1/reconciliation/past?limit=1")]
+        pages.append(service.get(f"/v1/reconciliation/past?limit=1&cursor={pages[0]['next']}"))
+        assert [page["items"] for page in pages] == [[newest], older]
+        assert pages[1]["next"] is None
+        table = service.raw("/v1/reconciliation/past?format=csv").splitlines()
+        assert table[1].startswith(f"default,{newest['at']},1.0,1,1.0,1.0,")
         assert (newest["personal"], newest["full"], newest["shared_licenses"]) == (1, 1, 1)
         assert (newest["our_personal"], newest["our_shared_licenses"], newest["differs"]) == (1, 1, False)
         assert [(line["personal"], line["differs"]) for line in older] == [(0, False)]
+        asked = len(server.asked("MPLicenseUsage"))
         licenses.entries[:] = [(now, licenses.at(now) * 3)]
-        told = run(tmp_path, "reconcile", "--past", "1", "--url", service.api_url, **server.settings)
+        eventually(lambda: past_uses(service)[0]["differs"], "what it tells otherwise is read anew")
+        assert len(past_uses(service)) == 2
+        assert len(server.asked("MPLicenseUsage")) > asked
+        told = run(tmp_path, "reconcile", "--past", "1", "--url", service.api_url)
         assert "differs" in told.stdout
+        early = f"/v1/reconciliation/past?until={older[0]['at']}"
+        assert service.get(early) == {"items": [], "next": None}
         shown = run(tmp_path, "reconcile", "--url", service.api_url)
         assert "default: agreed" in shown.stdout
         assert "pmp_calls_per_user" in shown.stdout
