@@ -162,12 +162,16 @@ async def _demo(environ: Mapping[str, str], seed: int) -> None:
     directory = example_directory(seed)
     directory.owners = DEMO_OWNERS
     async with AsyncExitStack() as stack:
-        (api,) = await stack.enter_async_context(serving(Deployment(bridges, directory, seed=seed)))
+        deployment = Deployment(bridges, directory, seed=seed)
+        (api,) = await stack.enter_async_context(serving(deployment))
         cms = {"CDR_CMS_URL": api.url, "CDR_CMS_USERNAME": USERNAME, "CDR_CMS_PASSWORD": PASSWORD}
         settings = load_settings(None, {**environ, **cms})
         _set_up_logging(settings)
         stop = _stop_signal()
         outside = await stack.enter_async_context(opened(settings))
+        for node in deployment.nodes:
+            # As `register` would leave it, so that the service finds itself among the receivers.
+            node.receivers["demo"] = f"http://127.0.0.1:{outside.intake.getsockname()[1]}/cdr"
         service = await stack.enter_async_context(running(settings, outside))
         say_started(settings, service)
         command = sys.argv[0] if Path(sys.argv[0]).name == "cdr-service" else "cdr-service"

@@ -8,20 +8,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 PARTS: Final = (
-    *(
-        "api.js",
-        "app.js",
-        "badge.js",
-        "chart.js",
-        "detail.js",
-        "dom.js",
-        "feed.js",
-        "find.js",
-        "format.js",
-        "gauges.js",
-    ),
-    *("meetings.js", "state.js", "stream.js", "theme.js", "timeline.js", "token.js"),
-    *("base.css", "parts.css", "detail.css", "icon.svg"),
+    *("api.js", "app.js", "badge.js", "chart.js", "detail.js", "dom.js", "download.js", "feed.js", "find.js"),
+    *("format.js", "gauges.js", "meetings.js", "peak.js", "rankings.js", "reports.js", "state.js", "stream.js"),
+    *("theme.js", "timeline.js", "token.js", "views.js", "whatif.js"),
+    *("base.css", "parts.css", "detail.css", "reports.css", "icon.svg"),
 )
 PAGE_PATHS: Final = frozenset({"/", *(f"/page/{name}" for name in PARTS)})
 """What may be read without a token."""

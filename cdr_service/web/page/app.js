@@ -8,10 +8,13 @@ import { bridges, feed } from "./feed.js";
 import { finder } from "./find.js";
 import { gauges } from "./gauges.js";
 import { meetings } from "./meetings.js";
+import { peaks } from "./peak.js";
+import { reports } from "./reports.js";
 import { State } from "./state.js";
 import { follow } from "./stream.js";
 import { themes } from "./theme.js";
 import { tokens } from "./token.js";
+import { views as viewsOf } from "./views.js";
 
 const EVENTS = "call.*,leg.*,license.*,records.missing,session.replaced,directory.changed";
 const STATES = { live: "live", away: "no connection", connecting: "connecting", failing: "no answer" };
@@ -25,14 +28,23 @@ let ending = new AbortController();
 
 tokenFrom(tokens($("token")));
 themes($("theme"));
-const dialog = detail($("detail"), { closed: () => history.replaceState(null, "", location.pathname) });
+const dialog = detail($("detail"), { closed: () => history.replaceState(null, "", shown.address()) });
 const open = (id) => {
   history.replaceState(null, "", `#meeting=${encodeURIComponent(id)}`);
   dialog.show(id);
 };
+const deployment = () => state?.deployment;
+const openPeak = peaks($("peak"), { deployment, open });
 const table = meetings(open);
-const views = [gauges($("gauges")), chart($("chart")), table.show, feed($("feed"), open), bridges($("bridges"))];
-finder($("find"), { deployment: () => state?.deployment, found: table.find, open });
+const views = [gauges($("gauges")), chart($("chart"), openPeak), table.show, feed($("feed"), open), bridges($("bridges"))];
+const find = finder($("find"), { deployment, found: table.find, open });
+const reported = reports($("reports"), {
+  deployment,
+  openPeak,
+  look: find,
+});
+$("find").addEventListener("input", () => shown.live()); // what is found is shown there
+const shown = viewsOf((view) => view === "reports" && state && reported.read());
 
 function show(now, failed = null) {
   if (now !== state) return;
@@ -75,6 +87,7 @@ function watch(deployment) {
   };
   follow({ types: EVENTS, deployment }, on, ending.signal);
   own.keep();
+  if (!$("reports").hidden) reported.read();
 }
 
 /** Ask which deployments there are, until somebody answers. */

@@ -4,6 +4,8 @@ import { badge } from "./badge.js";
 import { $, h, keyed, say } from "./dom.js";
 import { ago, clock, counted, reason } from "./format.js";
 
+const PUSHES_MILLISECONDS = 300000;
+
 /** Show switches in the list; a click opens the meeting. What is new is said to those who do not see it. */
 export function feed(list, open) {
   let newest = null;
@@ -70,13 +72,14 @@ function isIll(one) {
   return one.missing > 0 || troubles(one).length > 0;
 }
 
-/** Return what is wrong with a Call Bridge, a sentence each. */
+/** Return what is wrong with a Call Bridge, a sentence each. One that pushes has a receiver that leads here, however. */
 function troubles(one) {
+  const pushes = Date.now() - Date.parse(one.last_received_at) < PUSHES_MILLISECONDS;
   return [
     one.warning,
-    one.receiver === "missing" ? "It has no receiver of ours, so it pushes nothing to us." : null,
-    one.receiver === "wrong_token" ? "Its receiver of ours has another token than we take." : null,
-    one.alarms.length ? `It raises ${counted(one.alarms.length, "alarm")}: ${one.alarms.join(", ")}` : null,
+    one.receiver === "missing" && !pushes ? "It has no CDR receiver of ours, so it pushes nothing to us." : null,
+    one.receiver === "wrong_token" && !pushes ? "Its CDR receiver of ours has another token than we take." : null,
+    one.alarms.length ? `It raises ${counted(one.alarms.length, "alarm")}: ${one.alarms.join(", ")}.` : null,
     one.problem,
   ].filter(Boolean);
 }
@@ -91,4 +94,5 @@ function fillBridge(element, one) {
   say(counts, [counted(one.records, "record"), missing, twice].join(" · "));
   say(warning, troubles(one).join(" "));
   element.dataset.state = isIll(one) ? "ill" : "well";
+  counts.classList.toggle("missing", one.missing > 0);
 }

@@ -8,7 +8,10 @@ import { ago, clock } from "./format.js";
 const PATIENCE_MILLISECONDS = 250;
 const MOST = 100;
 
-/** Make the field find. `found` hears what the live table is to show; `open` opens a meeting that ended. */
+/**
+ * Make the field find. `found` hears what the live table is to show; `open` opens a meeting that ended. What is returned
+ * looks for a text as if it were typed.
+ */
 export function finder(field, { deployment, found, open }) {
   const list = h("ul", {});
   const title = h("h2", {}, "Ended meetings");
@@ -53,6 +56,11 @@ export function finder(field, { deployment, found, open }) {
     event.preventDefault();
     field.focus();
   });
+  return (text) => {
+    field.value = text;
+    field.dispatchEvent(new Event("input"));
+    field.focus();
+  };
 }
 
 function entry(one, open) {

@@ -41,6 +41,17 @@ export function reason(text) {
   return (text ?? "").replace(LEG, "");
 }
 
+/** Return hours of the API in the unit that says them well. */
+export function hours(count) {
+  if (count < 1 / 120) return count ? "< 1 min" : "0";
+  return count < 1 ? `${Math.round(count * 60)} min` : `${count < 10 ? count.toFixed(1) : Math.round(count)} h`;
+}
+
+/** Return a part of a whole in percent. */
+export function share(part) {
+  return part && part < 0.01 ? "< 1%" : `${Math.round(part * 100)}%`;
+}
+
 /** Return the words of a cause or rule: "member_joined" is "member joined". */
 export function words(name) {
   return (name ?? "").replaceAll(/[_-]/g, " ");

@@ -12,6 +12,7 @@ const ALL_ANEW_MILLISECONDS = 60000;
 const BRIDGES_MILLISECONDS = 5000;
 const HISTORY_MILLISECONDS = 30000;
 const HISTORY_HOURS = 3;
+const PAST_MOST = 100; // the Meeting Server tells twelve an hour
 const SWITCHES = 50;
 
 /** The state of one deployment. `changed` is called after each reading, and with a sentence where one failed. */
@@ -139,11 +140,14 @@ export class State {
   async readHistory() {
     const until = new Date();
     const since = new Date(until - HISTORY_HOURS * 3600000);
-    const asked = { deployment: this.deployment, since: since.toISOString(), step: "1m", limit: 500 };
+    const asked = { deployment: this.deployment, since: since.toISOString() };
     this.read.history = Date.now();
     try {
-      const { items } = await this.ask("v1/usage/history", asked);
-      this.history = { since, until, items: items.toSorted((one, other) => one.start.localeCompare(other.start)) };
+      const [ours, theirs] = await Promise.all([
+        this.ask("v1/usage/history", { ...asked, step: "1m", limit: 500 }),
+        this.ask("v1/reconciliation/past", { ...asked, limit: PAST_MOST }),
+      ]);
+      this.history = { since, until, items: ours.items.toReversed(), theirs: theirs.items.toReversed() };
     } catch (problem) {
       if (problem.status !== 404 && problem.status !== 400) throw problem;
       this.history = null;
