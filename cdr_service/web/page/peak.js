@@ -39,7 +39,7 @@ function filled(dialog, title, parts) {
     ),
     ...parts,
   );
-  dialog.querySelector(".peak-meetings button, .close").focus({ preventScroll: true });
+  (dialog.querySelector(".peak-meetings button") ?? dialog.querySelector(".close")).focus({ preventScroll: true });
 }
 
 function meeting(one, open) {
