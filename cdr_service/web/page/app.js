@@ -28,12 +28,12 @@ let ending = new AbortController();
 
 tokenFrom(tokens($("token")));
 themes($("theme"));
-const dialog = detail($("detail"), { closed: () => history.replaceState(null, "", shown.address()) });
+const deployment = () => state?.deployment;
+const dialog = detail($("detail"), { deployment, closed: () => history.replaceState(null, "", shown.address()) });
 const open = (id) => {
-  history.replaceState(null, "", `#meeting=${encodeURIComponent(id)}`);
+  history.replaceState(null, "", addressOf(id));
   dialog.show(id);
 };
-const deployment = () => state?.deployment;
 const openPeak = peaks($("peak"), { deployment, open });
 const table = meetings(open);
 const views = [gauges($("gauges")), chart($("chart"), openPeak), table.show, feed($("feed"), open), bridges($("bridges"))];
@@ -90,6 +90,12 @@ function watch(deployment) {
   if (!$("reports").hidden) reported.read();
 }
 
+/** Return the address of a meeting; of several deployments each may have one of the same id. */
+function addressOf(id) {
+  const within = $("deployment").options.length > 1 ? `&deployment=${encodeURIComponent(deployment())}` : "";
+  return `#meeting=${encodeURIComponent(id)}${within}`;
+}
+
 /** Ask which deployments there are, until somebody answers. */
 async function deployments() {
   for (;;) {
@@ -108,9 +114,10 @@ async function start() {
   choice.append(...names.map((name) => h("option", { value: name }, name)));
   choice.addEventListener("change", () => watch(choice.value));
   $("deployment-label").hidden = names.length < 2;
-  watch(names[0]);
-  const [, id] = location.hash.match(/^#meeting=(.+)$/) ?? [];
-  if (id) dialog.show(decodeURIComponent(id));
+  const asked = new URLSearchParams(location.hash.slice(1));
+  if (names.includes(asked.get("deployment"))) choice.value = asked.get("deployment");
+  watch(choice.value);
+  if (asked.get("meeting")) dialog.show(asked.get("meeting"));
 }
 
 setInterval(() => state?.usage && !document.hidden && show(state, trouble), AGES_MILLISECONDS);

@@ -9,7 +9,7 @@ import { timeline } from "./timeline.js";
 const LEGS_MOST = 2000;
 
 /** Let the dialog show meetings. `show(id)` opens it; `heard(event)` brings it up to date. */
-export function detail(dialog, { closed }) {
+export function detail(dialog, { deployment, closed }) {
   let id = null;
   let due = null;
   dialog.addEventListener("close", () => {
@@ -23,9 +23,11 @@ export function detail(dialog, { closed }) {
   async function read() {
     due = null;
     const asked = id;
+    if (asked === null) return; // it was closed meanwhile
+    const within = { deployment: deployment() };
     try {
-      const meeting = await get(`v1/meetings/${encodeURIComponent(asked)}`);
-      const legs = await Promise.all(meeting.calls.map((call) => all(`v1/calls/${call.id}/legs`, {}, LEGS_MOST)));
+      const meeting = await get(`v1/meetings/${encodeURIComponent(asked)}`, within);
+      const legs = await Promise.all(meeting.calls.map((call) => all(`v1/calls/${encodeURIComponent(call.id)}/legs`, within, LEGS_MOST)));
       if (asked === id) filled(dialog, meeting, legs.flatMap((one) => one.items));
     } catch (problem) {
       if (asked === id && problem.status === 404) missing(dialog, problem.message);

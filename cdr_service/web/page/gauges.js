@@ -30,7 +30,8 @@ export function gauges(element) {
     const last = state.switches.filter((one) => Date.parse(one.at) >= since);
     const toPersonal = last.filter((one) => one.to.type === "PMP+").length;
     hint.set(usage.hints ?? []);
-    recent.set(String(last.length), `${toPersonal} to PMP+, ${last.length - toPersonal} to SMP+`);
+    const more = state.moreSwitches && last.length === state.switches.length;
+    recent.set(`${last.length}${more ? "+" : ""}`, `${toPersonal} to PMP+, ${last.length - toPersonal} to SMP+`);
   };
 }
 

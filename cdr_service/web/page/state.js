@@ -23,6 +23,7 @@ export class State {
     this.more = false;
     this.usage = null;
     this.switches = [];
+    this.moreSwitches = false;
     this.bridges = [];
     this.history = null;
     this.changed = changed;
@@ -116,8 +117,7 @@ export class State {
 
   async readMeeting(id) {
     try {
-      const meeting = await this.ask(`v1/meetings/${encodeURIComponent(id)}`);
-      if (meeting.deployment !== this.deployment) return;
+      const meeting = await this.ask(`v1/meetings/${encodeURIComponent(id)}`, { deployment: this.deployment });
       if (meeting.state === "active") this.meetings.set(id, meeting);
       else this.meetings.delete(id);
     } catch (problem) {
@@ -128,7 +128,9 @@ export class State {
 
   async readSwitches() {
     const asked = { deployment: this.deployment, late: "all", limit: SWITCHES };
-    this.switches = (await this.ask("v1/switches", asked)).items;
+    const { items, next } = await this.ask("v1/switches", asked);
+    this.switches = items;
+    this.moreSwitches = next !== null;
   }
 
   async readBridges() {
