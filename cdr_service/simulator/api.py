@@ -6,11 +6,11 @@ Each Call Bridge has a port of its own. What is told is in `api_paths`, what may
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from hmac import compare_digest
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import uuid4
 
 from aiohttp import encode_basic_auth, hdrs, web
@@ -30,6 +30,25 @@ REMEMBERED: Final = 10_000
 """How many requests each server remembers."""
 
 _RECEIVERS = "system/cdrReceivers"
+
+
+class Asked(NamedTuple):
+    """A request."""
+
+    method: str
+    path: str
+    """Below `/api/v1/`."""
+    query: Mapping[str, str] = {}
+    authorization: str = ""
+    form: Mapping[str, str] = {}
+
+
+class Told(NamedTuple):
+    """An answer."""
+
+    status: int = HTTPStatus.OK
+    body: str = ""
+    headers: Mapping[str, str] = {}
 
 
 class ApiServer:
@@ -76,43 +95,58 @@ class ApiServer:
             self._runner = None
 
     async def _handle(self, request: web.Request) -> web.Response:
-        self.requests.append(f"{request.method} {request.path_qs.removeprefix('/api/v1')}")
+        form = await request.post() if request.method != hdrs.METH_GET else {}
+        told = await self.answer(
+            Asked(
+                request.method,
+                request.match_info["path"],
+                request.query,
+                request.headers.get(hdrs.AUTHORIZATION, ""),
+                {name: str(value) for name, value in form.items()},
+            )
+        )
+        if told is None:
+            if request.transport:
+                request.transport.abort()
+            return web.Response()
+        answer = web.Response(status=told.status, text=told.body, content_type="text/xml", headers=told.headers)
+        answer.force_close()
+        return answer
+
+    async def answer(self, asked: Asked) -> Told | None:
+        """Answer a request; None where the connection is cut instead."""
+        query = "&".join(f"{name}={value}" for name, value in asked.query.items())
+        self.requests.append(f"{asked.method} /{asked.path}{'?' if query else ''}{query}")
         self._under_way += 1
         self.most_at_once = max(self.most_at_once, self._under_way)
         try:
             await asyncio.sleep(self.faults.slow)
-            if self.faults.broken and request.transport:
-                request.transport.abort()
-                return web.Response()
-            answer = await self._answer(request)
+            return None if self.faults.broken else self._told(asked)
         finally:
             self._under_way -= 1
-        answer.force_close()
-        return answer
 
-    async def _answer(self, request: web.Request) -> web.Response:
-        given = request.headers.get(hdrs.AUTHORIZATION, "")
-        if not compare_digest(given.encode(errors="surrogateescape"), self._credentials.encode()):
-            return web.Response(status=401, headers={hdrs.WWW_AUTHENTICATE: 'Basic realm="api"'})
+    def _told(self, asked: Asked) -> Told:
+        if not compare_digest(asked.authorization.encode(errors="surrogateescape"), self._credentials.encode()):
+            return Told(401, headers={hdrs.WWW_AUTHENTICATE: 'Basic realm="api"'})
         if self.faults.forbidden:
-            return web.Response(status=403)
+            return Told(403)
         if self.faults.is_busy():
-            return web.Response(status=503)
-        path = request.match_info["path"].rstrip("/")
+            return Told(self.faults.busy_status)
+        path = asked.path.rstrip("/")
         try:
-            if request.method == hdrs.METH_GET:
-                return self._read(look_up(self.node, path, request.query), request)
-            return await self._write(request, path)
+            if asked.method == hdrs.METH_GET:
+                return self._read(look_up(self.node, path, asked.query), asked.query)
+            return self._write(asked, path)
         except NotThere as reason:
             return self._failure(400 if self.faults.gone_as_400 else 404, str(reason))
 
-    def _read(self, found: One | Many, request: web.Request) -> web.Response:
+    def _read(self, found: One | Many, query: Mapping[str, str]) -> Told:
         if isinstance(found, One):
             return self._xml(found.name, self.faults.written(found.fields))
         entries = found.entries
         total = len(entries)
         if found.name != "cdrReceivers":
-            offset, limit = _number(request.query.get("offset"), 0), _number(request.query.get("limit"), total)
+            offset, limit = _number(query.get("offset"), 0), _number(query.get("limit"), total)
             entries = entries[offset : offset + min(limit, PAGES.get(found.name, OTHER_PAGES))]
         if self.faults.bare_lists and found.name in COLLECTIONS:
             entries = [{"@id": entry["@id"]} for entry in entries]
@@ -120,40 +154,37 @@ class ApiServer:
         name, item = self.faults.list_names(found.name, found.item)
         return self._xml(name, {**attributes, item: [self.faults.written(entry) for entry in entries]})
 
-    async def _write(self, request: web.Request, path: str) -> web.Response:
+    def _write(self, asked: Asked, path: str) -> Told:
         receivers = self.node.receivers
-        form = await request.post()
-        given = form.get(self.faults.receiver_field)
-        if request.method == hdrs.METH_POST and path == _RECEIVERS:
+        given = asked.form.get(self.faults.receiver_field)
+        if asked.method == hdrs.METH_POST and path == _RECEIVERS:
             if len(receivers) >= MOST_RECEIVERS:
                 return self._failure(400, "tooManyCdrReceivers")
             receiver = str(uuid4())
-            receivers[receiver] = str(given) if given else None
+            receivers[receiver] = given or None
             tail = "/" if self.faults.strange else ""
-            return web.Response(headers={hdrs.LOCATION: f"/api/v1/{_RECEIVERS}/{receiver}{tail}"})
+            return Told(headers={hdrs.LOCATION: f"/api/v1/{_RECEIVERS}/{receiver}{tail}"})
         folder, _, receiver = path.lower().rpartition("/")
         if folder != _RECEIVERS.lower():
             return self._failure(400, "invalidOperation")
         if receiver not in receivers:
             raise NotThere("cdrReceiverDoesNotExist")
-        match request.method:
+        match asked.method:
             case hdrs.METH_PUT:
                 if given is not None:
-                    receivers[receiver] = str(given) or None
+                    receivers[receiver] = given or None
             case hdrs.METH_DELETE:
                 del receivers[receiver]
             case _:
                 return self._failure(400, "invalidOperation")
-        return web.Response()
+        return Told()
 
-    def _failure(self, status: int, code: str) -> web.Response:
-        if self.faults.no_reason:
-            return web.Response(status=status)
-        return self._xml("failureDetails", {code: None}, status)
+    def _failure(self, status: int, code: str) -> Told:
+        return Told(status) if self.faults.no_reason else self._xml("failureDetails", {code: None}, status)
 
-    def _xml(self, name: str, content: Value, status: int = HTTPStatus.OK) -> web.Response:
+    def _xml(self, name: str, content: Value, status: int = HTTPStatus.OK) -> Told:
         declaration = "" if self.faults.strange else '<?xml version="1.0"?>\n'
-        return web.Response(status=status, text=f"{declaration}{element(name, content)}\n", content_type="text/xml")
+        return Told(status, f"{declaration}{element(name, content)}\n")
 
 
 def _number(text: str | None, otherwise: int) -> int:

@@ -26,9 +26,11 @@ class Faults:
 
     seed: int = 0
     busy: float = 0.0
-    """Share of requests that are answered with 503."""
+    """Share of requests that find the node busy."""
     busy_next: int = 0
-    """So many requests from now on are answered with 503."""
+    """So many requests from now on find it busy."""
+    busy_status: int = 503
+    """What a busy node answers; whatever stands before it may say 429."""
     slow: float = 0.0
     """Seconds before each answer."""
     broken: bool = False

@@ -1,11 +1,12 @@
 """How a simulated Meeting Server counts licenses: its own few lines, shared with nothing that they test.
 
 Which rules it follows, and how it does where nobody has documented that, is chosen. A payer once found pays until the
-meeting is empty or, if licenses are not sticky, until leaving.
+meeting is empty or, if licenses are not sticky, until leaving. A meeting without a payer wants the license of each
+holder who is in, and of the owner; where several meetings want one that is free again, the oldest wish comes first.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -45,11 +46,12 @@ class _Meeting:
     calls: dict[int, LiveCall] = field(default_factory=dict)
     """By the number of the bridge."""
     counted: dict[str, str | None] = field(default_factory=dict)
-    """Legs that are in, and their users."""
-    joined: list[str] = field(default_factory=list)
-    """Users who joined since it was empty, in order."""
+    """Legs that are in, and their users, in the order in which they came."""
     payer: str | None = None
-    spilled: bool = False
+    as_member: bool = False
+    """Whether the payer pays for having joined."""
+    wishes: dict[str, int] = field(default_factory=dict)
+    """Users whose license it wants, with the number of the wish; lower ones are older."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Licenses:
         self._meetings: dict[str, _Meeting] = {}
         self._history: list[tuple[datetime, tuple[Counted, ...]]] = []
         self._next_entry: datetime | None = None
+        self._wishes = 0
 
     def advance(self, now: datetime) -> None:
         """Write the entries that are due; to be called before anything changes."""
@@ -124,43 +127,60 @@ class Licenses:
         return self._meetings[call.correlator]
 
     def _see_who_is_in(self, meeting: _Meeting) -> None:
-        now: dict[str, str | None] = {}
-        for leg in _legs(meeting):
-            if leg.counts:
-                user = self._directory.user_behind(leg.fields)
-                now[leg.id] = user.id if user else None
-        meeting.joined += [user for leg, user in now.items() if user and leg not in meeting.counted]
-        meeting.counted = now
-        if not now:
-            meeting.joined, meeting.payer, meeting.spilled = [], None, False
+        legs = {leg.id: leg for leg in _legs(meeting) if leg.counts}
+        for leg_id in meeting.counted.keys() - legs.keys():
+            del meeting.counted[leg_id]
+        for leg_id, leg in legs.items():
+            user = self._directory.user_behind(leg.fields)
+            meeting.counted[leg_id] = user.id if user else None
 
-    def _may_pay(self, meeting: _Meeting) -> Iterator[str]:
-        """Whose license may pay, the first one first."""
+    def _may_pay(self, meeting: _Meeting) -> dict[str, bool]:
+        """Whose license may pay, the first one first, and whether for having joined."""
         if meeting.gateway or not meeting.counted:
-            return
+            return {}
+        found: dict[str, bool] = {}
         if self.rules.rule == "join":
-            inside = set(meeting.counted.values())
-            yield from (user for user in meeting.joined if self.rules.sticky or user in inside)
+            found |= dict.fromkeys((user for user in meeting.counted.values() if user), True)
         space = self._directory.spaces.get(meeting.space)
         if space and space.owner:
-            yield space.owner
+            found.setdefault(space.owner, False)
+        return {user: joined for user, joined in found.items() if self._directory.holds(user)}
+
+    def _still_pays(self, meeting: _Meeting, holders: Mapping[str, bool]) -> bool:
+        if not meeting.counted or not meeting.payer or not self._directory.holds(meeting.payer):
+            return False
+        if meeting.as_member:
+            return self.rules.sticky or meeting.payer in meeting.counted.values()
+        return meeting.payer in holders
 
     def _find_payers(self) -> None:
         used: dict[str, int] = {}
+        unpaid: list[tuple[_Meeting, dict[str, bool]]] = []
         for meeting in self._meetings.values():
-            holders = [user for user in self._may_pay(meeting) if self._directory.holds(user)]
-            if meeting.payer not in holders:
+            holders = self._may_pay(meeting)
+            if self._still_pays(meeting, holders) and meeting.payer:
+                used[meeting.payer] = used.get(meeting.payer, 0) + 1
+            else:
                 meeting.payer = None
-            if meeting.payer:
-                used[meeting.payer] = used.get(meeting.payer, 0) + 1
-        for meeting in self._meetings.values():
-            if meeting.payer or (meeting.spilled and not self.rules.spill_back):
-                continue
-            holders = [user for user in self._may_pay(meeting) if self._directory.holds(user)]
-            meeting.payer = next((user for user in holders if used.get(user, 0) < self.rules.per_holder), None)
-            meeting.spilled = bool(holders) and meeting.payer is None
-            if meeting.payer:
-                used[meeting.payer] = used.get(meeting.payer, 0) + 1
+                unpaid.append((meeting, holders))
+        oldest_new = self._wishes
+        for meeting, holders in unpaid:
+            meeting.wishes = {user: wish for user, wish in meeting.wishes.items() if user in holders}
+            for user in holders:
+                self._wishes += user not in meeting.wishes
+                meeting.wishes.setdefault(user, self._wishes)
+        for meeting, holders, user in self._in_line(unpaid, oldest_new):
+            if meeting.payer is None and used.get(user, 0) < self.rules.per_holder:
+                meeting.payer, meeting.as_member, meeting.wishes = user, holders[user], {}
+                used[user] = used.get(user, 0) + 1
+
+    def _in_line(
+        self, unpaid: Iterable[tuple[_Meeting, dict[str, bool]]], oldest_new: int
+    ) -> list[tuple[_Meeting, dict[str, bool], str]]:
+        """Who is to be served, the oldest wish first; without spilling back only new ones are."""
+        line = [(wish, meeting, holders, user) for meeting, holders in unpaid for user, wish in meeting.wishes.items()]
+        line = [one for one in line if self.rules.spill_back or one[0] > oldest_new]
+        return [(meeting, holders, user) for _, meeting, holders, user in sorted(line, key=lambda one: one[0])]
 
     def _remember(self, now: datetime) -> None:
         counted = tuple(_count(meeting) for meeting in self._meetings.values())
