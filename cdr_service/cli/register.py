@@ -75,7 +75,7 @@ async def _planned(
     client: CmsClient, given: DeploymentSettings, receiver: str, deployment: str
 ) -> Mapping[str, Planned | CmsError]:
     token = given.intake_token[0].get_secret_value() if given.intake_token else None
-    clustered = await Live(client).bridges()
+    clustered = await Live(client, deployment).in_cluster()
 
     async def plan(node: str) -> Planned:
         # Several bridges that do not name themselves cannot be told apart without a name of ours.

@@ -40,7 +40,7 @@ from cdr_service.cms.objects import (
     UserProfile,
 )
 from cdr_service.cms.parsing import read_cdr_receivers
-from cdr_service.cms.reading import is_id, listed, listed_of, one, only, pages, required, single
+from cdr_service.cms.reading import ListReading, is_id, listed, listed_of, one, only, pages, required, single
 
 T = TypeVar("T")
 
@@ -163,6 +163,10 @@ class CmsClient:
     async def calls(self, node: str) -> tuple[Call, ...]:
         """Read the live calls of a node, as their list tells them."""
         return await listed(self._node(node), kinds.CALL)
+
+    def live_lists(self, node: str) -> tuple[ListReading[Call], ListReading[CallLeg]]:
+        """Return the lists of the live calls and legs of a node, to be read on and on."""
+        return ListReading(self._node(node), kinds.CALL), ListReading(self._node(node), kinds.CALL_LEG)
 
     async def call(self, node: str, call_id: str) -> Call | None:
         """Read a live call."""

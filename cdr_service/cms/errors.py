@@ -20,3 +20,7 @@ class CmsUnavailable(CmsError):  # noqa: N818 - the name says what to do: come a
 
 class CmsUnusable(CmsUnavailable):
     """The server answered, and the answer is of no use; what else it is asked may well be."""
+
+
+class CmsSpent(CmsError):  # noqa: N818 - a bound of our own, and no fault
+    """The node was asked as often as the budget allows; no request was sent, and asking later may succeed."""

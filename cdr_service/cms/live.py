@@ -1,7 +1,9 @@
 """What the Meeting Server says of live calls, each asked for by itself: the space, who a leg is, video, is it there?
 
-Live objects are a node's own. Which node a Call Bridge is, its nodes tell (`system/configuration/cluster` names the
-node, `callBridges` leads from there to the id that CDRs have); where that is not known, all nodes are asked.
+Live objects are a node's own. Which node a Call Bridge is, a cluster tells (`system/configuration/cluster` names the
+node, `callBridges` leads from there to the id that CDRs have). One of no cluster does not name itself in CDRs, but the
+`bridge` of our receiver URI does, and that is read from the node that pushes there. Where neither is known, all nodes
+are asked.
 """
 
 import asyncio
@@ -12,6 +14,7 @@ from cdr_service.cms.client import CmsClient
 from cdr_service.cms.directory import Members, told_space
 from cdr_service.cms.errors import CmsError
 from cdr_service.cms.objects import CallLeg, Participant
+from cdr_service.domain.receivers import bridge_name
 from cdr_service.domain.spaces import Space
 
 T = TypeVar("T")
@@ -23,8 +26,10 @@ BRIDGES_SECONDS: Final = 300.0
 class Live:
     """Asks about live calls. Every method raises CmsError where the nodes concerned give no answer."""
 
-    def __init__(self, client: CmsClient) -> None:
+    def __init__(self, client: CmsClient, deployment: str) -> None:
+        """Ask through the client; the deployment is whose receivers are ours."""
         self._client = client
+        self._deployment = deployment
         self._bridges: dict[str, str] = {}
         self._asked: float | None = None
 
@@ -108,14 +113,33 @@ class Live:
         return self._bridges.get(bridge)
 
     async def bridges(self) -> dict[str, str]:
-        """Read which node is which Call Bridge, by the ids that CDRs have; empty where the server is not clustered."""
+        """Read which node is which Call Bridge, by the ids that CDRs have, or else by our receiver URIs.
+
+        Those are left out of whom it is not known, and those that cannot be told apart.
+        """
+        found = await self.in_cluster()
+        if not found:
+            named = await self._client.each(self._named)
+            names = [name for name in named.values() if isinstance(name, str)]
+            found = {name: node for node, name in named.items() if isinstance(name, str) and names.count(name) == 1}
+        return found
+
+    async def in_cluster(self) -> dict[str, str]:
+        """Read which node is which Call Bridge of a cluster; empty where the nodes are in none."""
         try:
             ids = {bridge.name: bridge.id for bridge in await self._client.call_bridges() if bridge.name}
         except CmsError:
             return {}
+        if not ids:
+            return {}
         found = await self._client.each(self._client.cluster)
         names = {node: told.unique_name for node, told in found.items() if not isinstance(told, CmsError)}
         return {ids[name]: node for node, name in names.items() if name in ids}
+
+    async def _named(self, node: str) -> str | None:
+        """Return the name that our receiver URI gives to a node; None where it gives none, or several."""
+        receivers = (await self._client.cdr_receivers(node)).receivers
+        return bridge_name((receiver.uri for receiver in receivers), self._deployment)
 
 
 def _video(leg: CallLeg) -> bool | None:

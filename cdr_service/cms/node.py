@@ -15,7 +15,8 @@ from typing import Final, TypeVar
 import aiohttp
 from yarl import URL
 
-from cdr_service.cms.errors import CmsError, CmsRefused, CmsUnavailable, CmsUnusable
+from cdr_service.cms import budget
+from cdr_service.cms.errors import CmsError, CmsRefused, CmsSpent, CmsUnavailable, CmsUnusable
 from cdr_service.cms.parsing import UnreadableAnswer, failure_codes
 
 T = TypeVar("T")
@@ -26,6 +27,8 @@ LARGEST_ANSWER: Final = 4 << 20
 """Bytes; pages have 10 to 20 entries."""
 
 _REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+# 503 is the server's own way to say so (Cisco API reference); 429 is that of whatever may stand before it.
+_BUSY = frozenset({HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS})
 _BUSY_CODE = "databasenotready"
 # A 400 for one of these says that the request is wrong, not that the object is gone.
 _WRONG_REQUEST = frozenset({"parametererror", "invalidoperation"})
@@ -127,6 +130,9 @@ class Node:
     async def _attempt(
         self, method: str, path: str, query: Mapping[str, str] | None, form: Mapping[str, str] | None
     ) -> Answer:
+        bound = budget.current()
+        if bound is not None and not bound.take(self.name):
+            raise CmsSpent(f"{self.name} was asked {bound.requests} times already, as often as it may be at a time.")
         # Ids come from outside: what is in the path stays as the caller quoted it.
         url = URL(f"{self._base}/{path}", encoded=True).with_query(query)
         try:
@@ -208,7 +214,7 @@ def _is_good(status: int) -> bool:
 def _is_busy(answer: Answer) -> bool:
     if _is_good(answer.status):
         return False
-    return answer.status == HTTPStatus.SERVICE_UNAVAILABLE or _BUSY_CODE in map(str.lower, failure_codes(answer.body))
+    return answer.status in _BUSY or _BUSY_CODE in map(str.lower, failure_codes(answer.body))
 
 
 def _is_not_there(status: int, codes: tuple[str, ...]) -> bool:

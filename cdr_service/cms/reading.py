@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from math import inf
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from cdr_service.cms.errors import CmsUnusable
 from cdr_service.cms.kinds import Kind
@@ -45,9 +45,8 @@ async def only(node: Node, kind: Kind[T], path: str) -> T:
 
 async def listed(node: Node, kind: Kind[T], path: str = "", *, whole: bool = False) -> tuple[T, ...]:
     """Read the list of a collection, and with `whole` each of its objects by itself."""
-    path = path or kind.collection
-    items = required(node, path, await pages(node, kind, path))
-    return await _completed(node, kind, kind.collection, items, whole=whole) if kind.collection else items
+    reading = ListReading(node, kind, path, whole=whole)
+    return required(node, reading.path, await reading.read())
 
 
 async def listed_of(node: Node, kind: Kind[T], parents: str, parent: str, name: str) -> tuple[T, ...] | None:
@@ -55,30 +54,75 @@ async def listed_of(node: Node, kind: Kind[T], parents: str, parent: str, name: 
     if not is_id(parent):
         return None
     path = f"{parents}/{parent}/{name}"
-    items = await pages(node, kind, path)
-    return None if items is None else await _completed(node, kind, kind.collection or path, items)
+    return await ListReading(node, kind, path, collection=kind.collection or path).read()
 
 
 async def pages(node: Node, kind: Kind[T], path: str, query: Mapping[str, str] | None = None) -> tuple[T, ...] | None:
-    """Read a list page by page; None where there is none.
+    """Read a list of what has no id of its own, page by page; None where there is none."""
+    return await ListReading(node, kind, path, query=query, collection="").read()
 
-    It may shift meanwhile: what comes twice counts once, and what is missing is gone only if it is missing again.
+
+class ListReading(Generic[T]):
+    """A list that is read page by page, and with it those objects of which it tells no more than the id.
+
+    Where a request fails, the next `read` goes on with it. The list may shift meanwhile: what comes twice counts once,
+    and what is missing is gone only if it is missing again.
     """
-    items: dict[Any, T] = {}
-    offset = 0
-    while True:
-        wanted = {**(query or {}), "limit": str(PAGE), "offset": str(offset)}
-        page = await node.get(path, lambda body: read_page(kind, body), wanted)
+
+    def __init__(
+        self,
+        node: Node,
+        kind: Kind[T],
+        path: str = "",
+        *,
+        query: Mapping[str, str] | None = None,
+        collection: str | None = None,
+        whole: bool = False,
+    ) -> None:
+        """Take where its objects are (`collection`, empty where they have no id); with `whole` all of them are read."""
+        self.path = path or kind.collection
+        self._node = node
+        self._kind = kind
+        self._query = query or {}
+        self._collection = kind.collection if collection is None else collection
+        self._whole = whole
+        self._items: dict[Any, T] = {}
+        self._offset = 0
+        self._at_end = False
+        self._completed: list[T | None] = []
+
+    async def read(self) -> tuple[T, ...] | None:
+        """Read on to the end; None where there is no such list. Raises CmsError."""
+        while not self._at_end:
+            if not await self._next_page():
+                return None
+        items = tuple(self._items.values())
+        if not self._collection:
+            return items
+        for item in items[len(self._completed) :]:
+            self._completed.append(await self._complete(item))
+        return tuple(item for item in self._completed if item is not None)
+
+    async def _next_page(self) -> bool:
+        wanted = {**self._query, "limit": str(PAGE), "offset": str(self._offset)}
+        page = await self._node.get(self.path, lambda body: read_page(self._kind, body), wanted)
         if page is None:
-            return None
-        known = len(items)
+            return False
+        known = len(self._items)
         for key, item in page.items.items():
-            items.setdefault(key, item)
-        offset += page.received
+            self._items.setdefault(key, item)
+        self._offset += page.received
         # Without a total, a server that pays no heed to the offset would give the same page for ever.
-        end = page.total if page.total is not None else inf if len(items) > known else offset
-        if not page.received or offset >= end:
-            return tuple(items.values())
+        end = page.total if page.total is not None else inf if len(self._items) > known else self._offset
+        self._at_end = not page.received or self._offset >= end
+        return True
+
+    async def _complete(self, item: T) -> T | None:
+        """Read an object by itself where the list tells no more than the id; None where it is gone by then."""
+        told: Any = item
+        if self._whole or all(getattr(told, name) is None for name in told.__struct_fields__ if name != "id"):
+            return await one(self._node, self._kind, told.id, self._collection)
+        return item
 
 
 def required(node: Node, path: str, found: T | None) -> T:
@@ -88,17 +132,3 @@ def required(node: Node, path: str, found: T | None) -> T:
             f"{node.name} has nothing at /{path}: check that CDR_CMS_URL is a Meeting Server's web admin."
         )
     return found
-
-
-async def _completed(
-    node: Node, kind: Kind[T], collection: str, items: tuple[T, ...], *, whole: bool = False
-) -> tuple[T, ...]:
-    """Read those by themselves that the list tells no more of than the id; what is gone by then is left out."""
-    found: list[T] = []
-    for item in items:
-        told: Any = item
-        read: T | None = item
-        if whole or all(getattr(told, name) is None for name in told.__struct_fields__ if name != "id"):
-            read = await one(node, kind, told.id, collection)
-        found += [] if read is None else [read]
-    return tuple(found)

@@ -71,7 +71,13 @@ def registered(uris: Iterable[str | None], deployment: str, tokens: Collection[s
     ours = [uri for uri in uris if uri and is_ours(uri, deployment)]
     if not ours:
         return "missing"
-    return "registered" if not tokens or any(_token(uri) in tokens for uri in ours) else "wrong_token"
+    return "registered" if not tokens or any(_parameter(uri, "token") in tokens for uri in ours) else "wrong_token"
+
+
+def bridge_name(uris: Iterable[str | None], deployment: str) -> str | None:
+    """Return the `bridge` by which our receiver URIs name a Call Bridge; None where none does, or they disagree."""
+    names = {_parameter(uri, "bridge") for uri in uris if uri and is_ours(uri, deployment)} - {None}
+    return next(iter(names)) if len(names) == 1 else None
 
 
 def receiver_uri(base: str, deployment: str, token: str | None, bridge: str | None = None) -> str:
@@ -103,8 +109,8 @@ def shown_uri(uri: str) -> str:
     return printable(head + mark + "&".join(f"{name}=…" for name in names))
 
 
-def _token(uri: str) -> str | None:
-    return next(iter(parse_qs(urlsplit(uri).query).get("token", [])), None)
+def _parameter(uri: str, name: str) -> str | None:
+    return next(iter(parse_qs(urlsplit(uri).query).get(name, [])), None)
 
 
 def _quoted(text: str) -> str:

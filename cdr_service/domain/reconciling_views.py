@@ -70,7 +70,7 @@ class ChoiceView(Struct, frozen=True, kw_only=True):
     """What the evidence says of one setting."""
 
     setting: str
-    """policy, join_sticky or pmp_calls_per_user."""
+    """policy, join_sticky, pmp_calls_per_user or spill_back."""
     configured: str
     recommended: str | None
     """Null where the evidence does not tell."""
@@ -94,7 +94,7 @@ class ExampleView(Struct, frozen=True, kw_only=True):
     theirs: int
     """How many meetings the Meeting Server says that it pays."""
     predicted: dict[str, int]
-    """How many it would pay, by policy, setting and number of meetings."""
+    """How many it would pay, by policy and settings, such as `join sticky 2 spill-back`."""
 
 
 class FitView(Struct, frozen=True, kw_only=True):
@@ -106,11 +106,12 @@ class FitView(Struct, frozen=True, kw_only=True):
     observations: int
     """States in which a holder's license was at stake, each counted once however long it lasted."""
     telling: int
-    """Those of them that tell the rules apart."""
+    """Those of them in which some of the rules, or all, say otherwise than the server."""
     unexplained: int
     """Telling ones that none of the rules explains."""
     agreements: dict[str, int]
-    """By policy, setting and number of meetings: in how many telling observations the server says the same."""
+    """By policy and settings, such as `join sticky 2 spill-back`: in how many telling observations the server says the
+    same."""
     choices: list[ChoiceView]
     examples: list[ExampleView]
     """The newest telling ones, the newest first."""

@@ -1,6 +1,5 @@
 """The questions about one live call or leg: ask the Meeting Server, and hand the answer to the intake as a task."""
 
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ from cdr_service.domain.legs import Leg
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.spaces import Space, SpaceFacts
 from cdr_service.domain.workspace import Key, Workspace
+from cdr_service.enquiries.clock import milliseconds
 from cdr_service.enquiries.matters import is_in, is_lync, is_unknown
 from cdr_service.parting import Task
 
@@ -42,6 +42,7 @@ class Enquiries:
         perform: Callable[[Task], Awaitable[None]],
         *,
         members: bool = False,
+        clock: Callable[[], int] = milliseconds,
     ) -> None:
         """`perform` is the intake's; with `members`, those of a space are read too."""
         self.deployment = deployment
@@ -49,6 +50,7 @@ class Enquiries:
         self.reads = reads
         self._perform = perform
         self._members = members
+        self._clock = clock
 
     async def space(self, call_id: str) -> None:
         """Ask for the space of a call that just began: temporary spaces vanish, and TMS uses its slots again.
@@ -64,7 +66,7 @@ class Enquiries:
             space = await self._live.space(call.cospace, lync=is_lync(call), members=self._members)
         if space is None and mode is None:
             return
-        at = _now()
+        at = self._now()
 
         def know(keeper: Bookkeeper, workspace: Workspace, _now: int) -> None:
             keeper.know_space(call_id, _facts(workspace, space, mode), at)
@@ -80,14 +82,14 @@ class Enquiries:
         found = await self._live.participant(leg.group_id or leg.id, call.call_bridge if call else None)
         if found is None:
             return
-        user, at = normalize_address(found.user_jid or ""), _now()
+        user, at = normalize_address(found.user_jid or ""), self._now()
         await self._perform(lambda keeper, _workspace, _now: keeper.know_user(leg_id, user, at))
 
     async def video(self, leg: Leg, bridge: str | None) -> bool | None:
         """Ask whether a leg uses video, and tell; None where the leg is gone or in a lobby."""
         video = await self._live.video(leg.id, bridge)
         if video is not None:
-            at = _now()
+            at = self._now()
             await self._perform(lambda keeper, _workspace, _now: keeper.know_video(leg.id, video, at))
         return video
 
@@ -95,6 +97,9 @@ class Enquiries:
         """Ask whether the server still has a call of which nothing was heard."""
         call = await self._thing(Call, "call", call_id)
         return call is not None and await self._live.has_call(call_id, call.call_bridge)
+
+    def _now(self) -> OrderKey:
+        return OrderKey(self._clock(), "", 0)
 
     async def _thing(self, kind: type[Any], *key: str) -> Any:
         (found,) = await self.reads.things(self.deployment, [key])
@@ -104,7 +109,3 @@ class Enquiries:
 def _facts(workspace: Workspace, space: Space | None, mode: str | None) -> SpaceFacts:
     """Return what is known of a call's space; of a call without one, only the Lync conference mode."""
     return SpaceFacts(lync_mode=mode, known=True) if space is None else workspace.directory().facts(space)
-
-
-def _now() -> OrderKey:
-    return OrderKey(time.time_ns() // 1_000_000, "", 0)

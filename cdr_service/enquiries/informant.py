@@ -127,7 +127,7 @@ class ServerInformant:
         self._recording_lifts = settings.licensing.recording_lifts_audio_only
         self._name = name
         self._client = client
-        self._live = Live(client)
+        self._live = Live(client, name)
         self._reads = reads
         self._upkeep = upkeep
         self._questions = Questions(name)

@@ -8,28 +8,29 @@ queue. While nodes give no answer, polls come less often.
 import asyncio
 import random
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
 from msgspec.structs import replace
 
-from cdr_service.cms.counts import CountsReader, Reading
+from cdr_service.cms.budget import Budget
+from cdr_service.cms.counts import CountsReader
 from cdr_service.cms.live import BRIDGES_SECONDS, Live
 from cdr_service.cms.objects import Status
 from cdr_service.domain.bookkeeping import Bookkeeper
 from cdr_service.domain.counting import MEETINGS, Possible, ServerCounts, counted, possible
 from cdr_service.domain.events import Event
-from cdr_service.domain.fitting import Fit, Variant, is_at_stake, observed, predicted, standings
+from cdr_service.domain.fitting import Fit, observed
 from cdr_service.domain.healing import note_behind
 from cdr_service.domain.options import Options
 from cdr_service.domain.receivers import NodeHealth
 from cdr_service.domain.reconciling import FRESH_POLLS, Poll, Reconciliation, compared, not_compared
 from cdr_service.domain.sessions import Session
 from cdr_service.domain.showing import standing_of
-from cdr_service.domain.timeline import Standing
-from cdr_service.domain.workspace import Key, Workspace
+from cdr_service.domain.trials import Trials, is_at_stake
+from cdr_service.domain.workspace import Workspace
+from cdr_service.enquiries.clock import milliseconds
 from cdr_service.enquiries.healing import Healing, Here
 from cdr_service.enquiries.state import CHUNK, Bookreader, State
 from cdr_service.enquiries.watching import Behind, Watch
@@ -43,6 +44,8 @@ LONGEST_PAUSE: Final = 300.0
 """Between two polls of nodes that do not answer, in seconds."""
 HEALTH_SECONDS: Final = 60.0
 """How often the nodes are asked whether they push to us."""
+POLL_REQUESTS: Final = 100
+"""Of a poll, to each node: it takes three and, at times, some more; pages of holders are what could be many."""
 HEAL_PAUSE: Final = 3.0
 """Between two passes of mending, in seconds."""
 
@@ -95,6 +98,8 @@ class Means(NamedTuple):
     """The intake's."""
     health: Callable[[Mapping[str, str]], Awaitable[list[NodeHealth]]]
     """Asks all nodes whether they push to us, given which Call Bridge each is."""
+    clock: Callable[[], int] = milliseconds
+    """Ours, in milliseconds since 1970 UTC."""
 
 
 class Reconciler:
@@ -110,7 +115,7 @@ class Reconciler:
         self._bridges_read: float | None = None
         self._health_read: float | None = None
         self._sessions: frozenset[str] = frozenset()
-        self._decided: tuple[dict[Key, Any], Mapping[Variant, Mapping[str, Standing]]] = ({}, {})
+        self._trials = Trials(options)
         self._log = structlog.get_logger().bind(deployment=deployment)
 
     async def run(self, leads: asyncio.Event) -> None:
@@ -137,9 +142,10 @@ class Reconciler:
     async def once(self, leads: asyncio.Event) -> bool:
         """Poll, compare, mend and score once; return whether the nodes answered."""
         means, name = self._means, self._deployment
-        await self._look_at_nodes()
-        reading = await means.counts.read()
-        now = _now()
+        with Budget(POLL_REQUESTS).spending():
+            await self._look_at_nodes()
+            reading = await means.counts.read()
+        now = self._means.clock()
         before = replace(
             await means.kept.reconciliation(name) or Reconciliation(),
             polls=self._pacing.polls,
@@ -150,9 +156,10 @@ class Reconciler:
             return False
         behind, sessions = await self._arrived(reading.statuses)
         await self._note_lost(behind)
-        on_the_way = sum(one.gap.missing for one in behind if not one.is_lost(_now()))
-        since = self._since(reading, now)
-        state = await means.book.state(await means.live_calls(), since)
+        on_the_way = sum(one.gap.missing for one in behind if not one.is_lost(self._means.clock()))
+        moment = self._moment(reading.statuses, now)
+        since = moment - int((self._pacing.settle + reading.spread) * 1000)
+        state = await means.book.state(await means.live_calls(), self._trials.reaches_back_to(since))
         if on_the_way:
             reason = f"{on_the_way} records that the Meeting Server has generated are on their way"
             after = not_compared(before, now, reason)
@@ -162,15 +169,16 @@ class Reconciler:
             return True
         await means.kept.keep_reconciliation(name, after)
         await self._mend(after, state, sessions, self._offset(reading.statuses, now), behind)
-        if after.reason is None and not any(one.count == MEETINGS for one in after.differences):
-            await self._score(reading.counts, state, since)
+        followed = await self._follow(state, since, moment)
+        if followed and after.reason is None and not any(one.count == MEETINGS for one in after.differences):
+            await self._score(reading.counts, since)
         return True
 
     async def _compare(
         self, before: Reconciliation, theirs: ServerCounts, state: State, since: int, leads: asyncio.Event
     ) -> Reconciliation:
         meetings = await self._possible(state, since)
-        now, settle = _now(), int(self._pacing.settle * 1000)
+        now, settle = self._means.clock(), int(self._pacing.settle * 1000)
         poll = Poll(now, since, theirs, counted(meetings), meetings, None)
         band = self._means.book.participants(state, now, settle)
         if band is not None:
@@ -213,8 +221,8 @@ class Reconciler:
         until = asyncio.get_running_loop().time() + ARRIVE_SECONDS
         while True:
             sessions = await self._means.book.newest_sessions()
-            behind = self._watch.behind(self._pairs(statuses, sessions), _now())
-            pending = [one for one in behind if not one.is_lost(_now())]
+            behind = self._watch.behind(self._pairs(statuses, sessions), self._means.clock())
+            pending = [one for one in behind if not one.is_lost(self._means.clock())]
             if not pending or asyncio.get_running_loop().time() > until:
                 return behind, sessions
             await asyncio.sleep(LOOK_SECONDS)
@@ -228,14 +236,14 @@ class Reconciler:
         return {node: (statuses[node], session) for node, session in known.items() if session is not None}
 
     def _named(self, sessions: Mapping[str, Session]) -> Mapping[str, str]:
-        """Return the Call Bridges by node. A server that is not clustered does not tell, but then there is only one."""
+        """Return the Call Bridges by node. Where only one is asked, and only one pushes, it is that."""
         if not self._bridges and len(self._means.nodes) == 1 and len(sessions) <= 1:
             return {self._means.nodes[0]: next(iter(sessions), "")}
         return self._bridges
 
     async def _note_lost(self, behind: list[Behind]) -> None:
         for one in behind:
-            if one.is_lost(_now()):
+            if one.is_lost(self._means.clock()):
                 event_id = f"{secrets.token_hex(8)}-0"
                 await self._means.perform(_noting(one, event_id))
 
@@ -243,25 +251,30 @@ class Reconciler:
         self, after: Reconciliation, state: State, sessions: Mapping[str, Session], offset: int, behind: list[Behind]
     ) -> None:
         names = frozenset(session.id for session in sessions.values())
-        overdue = _now() - int(self._pacing.settle * 1000)
+        overdue = self._means.clock() - int(self._pacing.settle * 1000)
         if names != self._sessions or after.drifts or any(one.since <= overdue for one in behind):
             self._means.healing.due = True
         self._sessions = names
         if self._means.healing.due:
-            here = Here(self._named(sessions), sessions, offset, clustered=bool(self._bridges))
+            here = Here(self._named(sessions), sessions, offset, self._means.clock)
             await self._means.healing.once(state, here)
 
-    async def _score(self, theirs: ServerCounts, state: State, since: int) -> None:
-        """Score the policies by this poll."""
-        things = await self._means.book.whole([m for m in state.meetings.values() if is_at_stake(m)])
-        if not things:
-            return
-        if things != self._decided[0]:
-            # It may be a thousand legs, six times over.
-            self._decided = things, await asyncio.to_thread(standings, things, self._options)
+    async def _follow(self, state: State, since: int, moment: int) -> bool:
+        """Decide by all rules what changed; return False where too much is live for that."""
+        at_stake = [meeting for meeting in state.meetings.values() if is_at_stake(meeting)]
+        others = self._trials.unfinished.difference(meeting.id for meeting in at_stake)
+        things = await self._means.book.whole([*at_stake, *await self._means.book.meetings(sorted(others))])
+        if things is None:
+            return False
+        # It may be a thousand legs, many times over.
+        await asyncio.to_thread(self._trials.follow, things, since, moment)
+        return True
+
+    async def _score(self, theirs: ServerCounts, since: int) -> None:
+        """Score the rules by this poll."""
         before = await self._means.kept.fit(self._deployment) or Fit()
-        predictions = predicted(things, self._decided[1], since, self._options)
-        now = observed(before, _now(), theirs, predictions, self._pacing.polls)
+        predictions, unknown = self._trials.predictions(since), self._trials.unknown
+        now = observed(before, self._means.clock(), theirs, predictions, self._pacing.polls, unknown)
         if now != before:
             await self._means.kept.keep_fit(self._deployment, now)
 
@@ -273,10 +286,10 @@ class Reconciler:
 
         await self._means.perform(tell)
 
-    def _since(self, reading: Reading, now: int) -> int:
-        """Return where the settle time begins, by the clock of the records."""
-        clocks = [status.cdr_time for status in reading.statuses.values() if status.cdr_time is not None]
-        return min(clocks, default=now) - int((self._pacing.settle + reading.spread) * 1000)
+    @staticmethod
+    def _moment(statuses: Mapping[str, Status], now: int) -> int:
+        """Return when the counts were read, by the clock of the records."""
+        return min((status.cdr_time for status in statuses.values() if status.cdr_time is not None), default=now)
 
     @staticmethod
     def _offset(statuses: Mapping[str, Status], now: int) -> int:
@@ -291,7 +304,3 @@ def _noting(behind: Behind, event_id: str) -> Task:
         note_behind(keeper, workspace, behind.session, behind.gap, event_id)
 
     return note
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

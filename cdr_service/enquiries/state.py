@@ -16,8 +16,10 @@ ENDED_MAX: Final = 1000
 """Calls looked at that ended within the settle time."""
 CHUNK: Final = 200
 """Calls or meetings read at a time, between two turns of the event loop."""
-LEGS_MAX: Final = 5000
-"""Of so many legs at most it is looked who waits in a lobby, or what the policies say."""
+LEGS_MAX: Final = 50_000
+"""So many legs at most are compared with the lists, or looked at for who waits in a lobby."""
+DECIDED_MAX: Final = 5000
+"""So many legs at most are decided by all rules."""
 
 
 class Reads(Protocol):
@@ -105,12 +107,16 @@ class Bookreader:
         ids = list(dict.fromkeys(leg for legs in on for leg in legs))[:LEGS_MAX]
         return [leg for leg in await self._things("leg", ids) if isinstance(leg, Leg)]
 
+    async def meetings(self, ids: Sequence[str]) -> list[Meeting]:
+        """Return those of the meetings that exist."""
+        return [meeting for meeting in await self._things("meeting", ids) if isinstance(meeting, Meeting)]
+
     async def whole(self, meetings: Sequence[Meeting]) -> dict[Key, Any] | None:
         """Return meetings with everything that was ever on them, to be decided anew; None where that is too much."""
         calls = list(dict.fromkeys(call for meeting in meetings for call in meeting.calls))
         on = await self._reads.leg_ids(self._deployment, calls)
         legs = list(dict.fromkeys(leg for ids in on for leg in ids))
-        if len(legs) > LEGS_MAX:
+        if len(legs) > DECIDED_MAX:
             return None
         found: dict[Key, Any] = {("meeting", meeting.id): meeting for meeting in meetings}
         found |= {(LEGS_OF, call): frozenset(ids) for call, ids in zip(calls, on, strict=True)}

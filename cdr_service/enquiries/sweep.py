@@ -1,8 +1,8 @@
 """Goes through all live calls now and then, where this process has the lease, and asks what may change a license.
 
 That is who a participant of an SMP+ meeting is, and whether such a meeting uses video, which CDRs do not tell before a
-leg has ended; and its space, where that could not be asked for when the call began. So many requests at most each time,
-those first that were made longest ago.
+leg has ended; and its space, where that could not be asked for when the call began. So many requests of each node at
+most each time, those first that were made longest ago.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from cdr_service.cms.errors import CmsError
+from cdr_service.cms.budget import Budget
+from cdr_service.cms.errors import CmsError, CmsSpent
 from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.legs import Leg
 from cdr_service.enquiries.enquiries import Enquiries
@@ -22,7 +23,7 @@ from cdr_service.errors import Draining, StoreUnavailable
 SECONDS: Final = 10.0
 """Between two sweeps."""
 REQUESTS: Final = 20
-"""The budget of a sweep: two requests a second at most."""
+"""The budget of a sweep, for each node: two requests a second at most."""
 AGAIN_SECONDS: Final = 300.0
 """A participant or a space that could not be read is asked for again after so long."""
 CHUNK: Final = 200
@@ -83,10 +84,20 @@ class Sweep:
         self._using &= {about for _, about in present}
         clock = asyncio.get_running_loop().time
         due = [one for one in wanted if one.what == "video" or clock() - one.asked > AGAIN_SECONDS]
-        for one in sorted(due, key=lambda one: one.asked)[: self._requests]:
-            self._asked[one.what, one.about] = clock()
-            with suppress(CmsError):  # other nodes may answer
-                await self._ask(one)
+        with Budget(self._requests).spending():
+            for one in sorted(due, key=lambda one: one.asked)[: self._requests]:
+                with suppress(CmsError):  # other nodes may answer
+                    await self._ask_in_turn(one, clock())
+
+    async def _ask_in_turn(self, one: _Wanted, now: float) -> None:
+        try:
+            await self._ask(one)
+        except CmsSpent:
+            raise  # it comes first at the next sweep
+        except CmsError:
+            self._asked[one.what, one.about] = now
+            raise
+        self._asked[one.what, one.about] = now
 
     async def _ask(self, one: _Wanted) -> None:
         if one.what == "space":

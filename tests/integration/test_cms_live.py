@@ -36,7 +36,7 @@ async def asking(
         serving(deployment) as servers,
         CmsClient([server.url for server in servers], USERNAME, PASSWORD, pace=EAGER) as client,
     ):
-        yield Live(client), servers
+        yield Live(client, "default"), servers
 
 
 def asked(servers: Sequence[ApiServer], text: str) -> list[int]:
@@ -55,6 +55,25 @@ class TestWhichNode:
             assert not await live.has_call("call", "bridge-1")
             assert asked(servers, "/calls/call") == [1, 2]
             assert sum(asked(servers, "/system/configuration/cluster")) == 2
+
+    async def test_the_name_in_our_receiver_uri(self) -> None:
+        """A node of no cluster is the Call Bridge that our receiver URI there names; another's URI does not count."""
+        async with asking(clustered=False) as (live, servers):
+            for server in servers:
+                name = server.node.identity.name
+                server.node.receivers["ours"] = f"https://cdr.example.com/cdr?token=x&bridge={name}"
+                server.node.receivers["other"] = "https://meeting-management.example.com/cdrs?bridge=other"
+            assert await live.bridges() == {"cms1": servers[0].url, "cms2": servers[1].url}
+            assert await live.has_call("call", "cms2")
+            assert asked(servers, "/calls/call") == [0, 1]
+
+    @pytest.mark.parametrize("uri", ["https://cdr.example.com/cdr", "https://cdr.example.com/cdr?bridge=same"])
+    async def test_names_that_tell_nothing_apart(self, uri: str) -> None:
+        """Where our receiver URIs name no Call Bridge, or two alike, it is not known which node is which."""
+        async with asking(clustered=False) as (live, servers):
+            for server in servers:
+                server.node.receivers["ours"] = uri
+            assert await live.bridges() == {}
 
     @pytest.mark.parametrize("clustered", [True, False])
     async def test_all_nodes(self, clustered: bool) -> None:

@@ -275,7 +275,7 @@ def test_a_fit_of_the_settings(tmp_path: Path) -> None:
         server.push(service)
         tells(service, 3)
         chosen = {one["setting"]: one["recommended"] for one in fit(service)["choices"]}
-        assert chosen == {"policy": "join", "join_sticky": "false", "pmp_calls_per_user": "1"}
+        assert chosen == {"policy": "join", "join_sticky": "false", "pmp_calls_per_user": "1", "spill_back": None}
 
 
 @pytest.mark.parametrize(

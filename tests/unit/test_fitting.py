@@ -8,10 +8,11 @@ import pytest
 
 from cdr_service.domain.counting import ServerCounts
 from cdr_service.domain.directory import Directory, User
-from cdr_service.domain.fitting import Choice, Fit, Variant, choices, is_at_stake, observed, predicted, standings
+from cdr_service.domain.fitting import Choice, Fit, choices, observed
 from cdr_service.domain.options import Options
+from cdr_service.domain.trials import Trials, is_at_stake, variants
 from cdr_service.domain.workspace import Key
-from tests.feed import Feed, call_start, join, leave
+from tests.feed import Feed, call_end, call_start, join, leave
 from tests.unit.books import Books
 
 ALICE, BOB, CAROL = (f"{name}@example.com" for name in ("alice", "bob", "carol"))
@@ -32,18 +33,26 @@ class Server:
         self.books = Books(directory(), self.options)
         self.feed = Feed()
         self.fit = Fit()
+        self.trials = Trials(self.options)
+        self.moment = 10**12
+        self.trials.follow({}, self.moment, self.moment)
 
     def happens(self, *records: Any) -> None:
         """Let records be generated."""
         self.books.post(self.feed.document(*records))
 
-    @property
     def things(self) -> dict[Key, Any]:
-        """What is known of meetings in which a license is at stake."""
-        at_stake = {meeting.id for meeting in self.books.meetings.values() if is_at_stake(meeting)}
+        """Return what is known of meetings in which a license is at stake, and that go on or were not seen to end."""
+        live = {call.meeting for call in self.books.calls.values() if call.end is None} | self.trials.unfinished
+        at_stake = {m.id for m in self.books.meetings.values() if is_at_stake(m) and m.id in live}
         return {key: thing for key, thing in self.books.things.items() if key[0] != "meeting" or key[1] in at_stake}
 
-    def says(self, *, polls: int = 2, at: int = 1, **personal: int) -> None:
+    def follow(self) -> None:
+        """Decide what happened by all rules."""
+        self.moment += 1
+        self.trials.follow(self.things(), self.moment - 1, self.moment)
+
+    def says(self, *, polls: int = 2, at: int = 1, since: int = LATER, **personal: int) -> None:
         """Let the server say how many meetings each user's license pays, in so many polls."""
         counts = {f"{user}@example.com": Decimal(count) for user, count in personal.items()}
         total = Decimal(len(self.books.meetings))
@@ -51,9 +60,8 @@ class Server:
             meetings=total, shared=total - sum(counts.values()), personal=counts, participants=0, calls=1
         )
         for _ in range(polls):
-            decided = standings(self.things, self.options)
-            predictions = predicted(self.things, decided, LATER, self.options)
-            self.fit = observed(self.fit, at, theirs, predictions, 2)
+            self.follow()
+            self.fit = observed(self.fit, at, theirs, self.trials.predictions(since), 2, self.trials.unknown)
 
     def chosen(self) -> Mapping[str, Choice]:
         """Return what the evidence says, by setting."""
@@ -112,20 +120,60 @@ def test_sticky(server: Server, count: int, *, sticky: bool) -> None:
     assert chosen["join_sticky"].recommended is sticky
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_meetings_per_holder(server: Server, count: int) -> None:
-    """How many of three meetings of hers the server puts down to her is how many a license pays at a time."""
-    server.happens(*meetings("bc"), join("carol-b", "b", "09:02:00"), join("carol-c", "c", "09:03:00"))
+    """How many of four meetings of hers the server puts down to her is how many a license pays at a time."""
+    server.happens(*meetings("bcd"), *(join(f"carol-{name}", name, "09:02:00") for name in "bcd"))
     server.says(carol=count)
-    assert server.chosen()["pmp_calls_per_user"].recommended == count
+    chosen = server.chosen()["pmp_calls_per_user"]
+    assert chosen.recommended == count
+    assert ("4 or more explains" in chosen.reason) is (count == 4)
 
 
 def test_two_meetings_rule_out_one(server: Server) -> None:
-    """If she pays two, it is not one; whether it is two or three cannot be told."""
+    """If she pays two, it is not one; whether it is two or more cannot be told."""
     server.happens(*meetings("b"), join("carol-b", "b", "09:02:00"))
     server.says(carol=2)
     chosen = server.chosen()["pmp_calls_per_user"]
-    assert (chosen.recommended, chosen.candidates, chosen.sure) == (None, [2, 3], "cannot tell")
+    assert (chosen.recommended, chosen.candidates, chosen.sure) == (None, [2, 3, 4], "cannot tell")
+
+
+@pytest.mark.parametrize(("count", "spills_back"), [(2, True), (1, False)])
+def test_spill_back(server: Server, count: int, *, spills_back: bool) -> None:
+    """Whether a meeting that found no free license takes one that becomes free is what the server counts then."""
+    server.happens(*meetings("bc"), join("carol-b", "b", "09:02:00"), join("carol-c", "c", "09:03:00"))
+    server.says(carol=2)
+    assert server.chosen()["spill_back"].sure == "cannot tell"
+    server.happens(leave("bob-a", "09:10:00"), leave("carol-a", "09:10:01"), call_end("a", "09:10:02"))
+    for _ in range(3):
+        server.follow()  # it is over long since, and no longer read
+    server.happens(join("dave-c", "c", "09:12:00"))
+    server.says(carol=count)
+    assert server.chosen()["pmp_calls_per_user"].recommended == 2
+    assert server.chosen()["spill_back"].recommended is spills_back
+
+
+def test_who_was_full_before_the_first_look_is_left_out(server: Server) -> None:
+    """Whose license was wanted when nobody looked yet, of them nothing is said until no meeting wants it any more."""
+    server.trials = Trials(server.options)
+    server.says(carol=1)
+    assert server.fit.observations == 0
+    server.happens(leave("bob-a", "09:10:00"), leave("carol-a", "09:10:01"), call_end("a", "09:10:02"))
+    server.follow()
+    server.happens(*meetings("b"), join("carol-b", "b", "09:20:00"))
+    server.says(carol=1)
+    assert server.fit.observations == 1
+
+
+def test_a_meeting_that_is_part_of_another(server: Server) -> None:
+    """A call known from its legs alone takes its claims with it into the meeting that it turns out to belong to."""
+    server.happens(join("carol-x", "x", "09:04:00"))
+    server.follow()
+    assert set(server.trials.unfinished) == {"m-a", "x"}
+    server.happens(call_start("x", "09:00:30", meeting="m-a"))
+    server.says(carol=1)
+    assert set(server.trials.unfinished) == {"m-a"}
+    assert server.fit.examples[0].predicted["join sticky 2 spill-back"] == 1
 
 
 def test_what_does_not_tell() -> None:
@@ -155,15 +203,30 @@ def test_what_no_rule_explains(server: Server) -> None:
     assert server.chosen()["policy"].recommended is None
 
 
+def test_what_no_rule_explains_though_all_say_the_same() -> None:
+    """Where all rules say alike, and the server otherwise, that is told as well."""
+    server = Server()
+    server.books.directory = Directory([User(ALICE, True, spaces=("space-b",))])
+    server.happens(*meetings("a"), join("alice-a", "a", "09:01:00"))
+    server.says()
+    assert (server.fit.telling, server.fit.unexplained) == (1, 1)
+    assert {one.recommended for one in server.chosen().values()} == {None}
+
+
 def test_what_is_not_settled_is_not_observed(server: Server) -> None:
     """What changed within the settle time is no observation: it may count either way."""
-    decided = standings(server.things, server.options)
-    predictions = predicted(server.things, decided, 0, server.options)
-    counts = ServerCounts(meetings=Decimal(1), shared=Decimal(1), personal={}, participants=0, calls=1)
-    assert observed(Fit(), 1, counts, predictions, 1).observations == 0
+    server.says(polls=5, since=0, carol=1)
+    assert server.fit.observations == 0
+
+
+def test_sticky_says_nothing_while_it_may_be_owner(server: Server) -> None:
+    """Who leaves matters under join alone, so while owner is not ruled out nothing is said of it."""
+    chosen = server.chosen()["join_sticky"]
+    assert (chosen.recommended, chosen.sure) == (None, "cannot tell")
 
 
 def test_variants_have_names_of_their_own() -> None:
-    """Nothing is scored twice."""
-    tried = [Variant("join", sticky, number).id for sticky in (True, False) for number in (1, 2)]
-    assert len(set(tried)) == len(tried)
+    """Nothing is scored twice, and what is set is among them."""
+    tried = variants(Options(pmp_calls_per_user=7, spill_back=False))
+    assert len({one.id for one in tried}) == len(tried)
+    assert ("owner", 7, False) in {(one.policy, one.pmp_calls_per_user, one.spill_back) for one in tried}
