@@ -7,12 +7,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from cdr_service.simulator.people import HOLDERS
+from bench.traffic import HOLDERS
 from cdr_service.store.embedded import find_server
 
 PEER: Final = Path(__file__).with_name("peer")
@@ -24,6 +24,10 @@ class Running(NamedTuple):
     port: int
     pid: int
     """Of the process that answers; its store is another one."""
+    api: str = ""
+    """Where the query API of the service is."""
+    store: str = ""
+    """The URL of the service's store."""
 
     def cpu(self) -> float:
         """Return the CPU seconds that the process and its workers have used, but not their store."""
@@ -48,7 +52,7 @@ def _python_below(pid: int) -> list[int]:
 @contextmanager
 def bare() -> Iterator[Running]:
     """Run the bare aiohttp server, which only answers 200."""
-    with _printing([sys.executable, "-m", "bench.bare"], {}) as running:
+    with printing([sys.executable, "-m", "bench.bare"], {}) as running:
         yield running
 
 
@@ -66,7 +70,7 @@ def peer() -> Iterator[Running]:
             while not Path(socket).exists():
                 time.sleep(0.02)
             environ = {"PEER_REDIS": socket, "NODE_ENV": "production"}
-            with _printing(["node", str(PEER / "server.js")], environ) as running:
+            with printing(["node", str(PEER / "server.js")], environ) as running:
                 yield running
         finally:
             store.terminate()
@@ -79,30 +83,47 @@ def has_peer() -> bool:
 
 
 @contextmanager
-def service(workers: int = 1, data: Path | None = None) -> Iterator[Running]:
-    """Run the service on an embedded store, an empty one unless `data` is given; its log goes to a file."""
+def service(
+    workers: int = 1, data: Path | None = None, *, store: str = "", deployments: Sequence[str] = ()
+) -> Iterator[Running]:
+    """Run the service; its log goes to a file, of which the warnings are printed where the block fails.
+
+    It stands on an embedded store, an empty one unless `data` is given, or on the one at the URL `store`. `deployments`
+    are those beside `default`.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        holders, log = Path(folder, "holders.csv"), Path(folder, "log")
+        holders, log, settings = Path(folder, "holders.csv"), Path(folder, "log"), Path(folder, "settings.toml")
         holders.write_text("user,license\n" + "".join(f"{holder},PMP+\n" for holder in HOLDERS))
+        settings.write_text("".join(f'[deployments.{name}]\nholders = "{holders}"\n' for name in deployments))
         environ = {
+            "CDR_CONFIG": str(settings),
             "CDR_DATA_DIR": str(data or Path(folder, "data")),
             "CDR_HOLDERS": str(holders),
             "CDR_INTAKE_BIND": ":0",
             "CDR_API_BIND": ":0",
             "PATH": os.environ["PATH"],
         }
+        if store:
+            environ["CDR_REDIS_URL"] = store
         command = [sys.executable, "-m", "cdr_service", "serve", "--workers", str(workers)]
         with log.open("wb") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL, env=environ)
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environ)
             try:
-                yield Running(_port(process, log), process.pid)
+                running = _started(process, log)
+                if not store:
+                    lock = Path(environ["CDR_DATA_DIR"], "lock").read_text()
+                    running = running._replace(store=f"unix://{lock.splitlines()[1]}")
+                yield running
+            except BaseException:
+                print(*_troubles(log), sep="\n", file=sys.stderr)
+                raise
             finally:
                 process.terminate()
                 process.wait()
 
 
 @contextmanager
-def _printing(command: list[str], environ: dict[str, str]) -> Iterator[Running]:
+def printing(command: list[str], environ: dict[str, str]) -> Iterator[Running]:
     """Run a server that prints its port."""
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | environ
@@ -115,11 +136,22 @@ def _printing(command: list[str], environ: dict[str, str]) -> Iterator[Running]:
         process.wait()
 
 
-def _port(process: "subprocess.Popen[bytes]", log: Path) -> int:
+def _started(process: "subprocess.Popen[bytes]", log: Path) -> Running:
     while process.poll() is None:
-        for line in log.read_text().splitlines():
-            told = json.loads(line)
-            if told["event"] == "service.started":
-                return int(told["intake_url"].rsplit(":", 1)[1].partition("/")[0])
+        for line in _lines(log):
+            if line.get("event") == "service.started":
+                port = int(line["intake_url"].rsplit(":", 1)[1].partition("/")[0])
+                return Running(port, process.pid, line["api_url"])
         time.sleep(0.02)
     raise RuntimeError("the service did not start")
+
+
+def _lines(log: Path) -> Iterator[dict[str, Any]]:
+    for line in log.read_text().splitlines(keepends=True):
+        if line.startswith("{") and line.endswith("\n"):
+            yield json.loads(line)
+
+
+def _troubles(log: Path) -> list[str]:
+    """Return what a log says that is not the ordinary course, the last of it."""
+    return [line for line in log.read_text().splitlines() if '"level":"info"' not in line.replace(" ", "")][-50:]

@@ -3,8 +3,11 @@
 import socket
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 import redis
@@ -12,19 +15,49 @@ import uvloop
 
 from bench.contenders import Running, service
 from bench.load import request, send
-from bench.traffic import Meetings, requests
+from bench.meetings import Meetings, known_of
+from bench.truth import verify
 
 AT_ONCE: Final = 50
 """Records in a document."""
+FILLING: Final = 8
+"""Bridges that fill a store together."""
+PIECE: Final = 5_000
+"""Records of a bridge that are made, then sent, before the next are made."""
+ROUNDS: Final = 3
 
 
-def _deliver(running: Running, meetings: Meetings, records: Iterable[str]) -> float:
-    """Send records over one connection, in order; return the microseconds of processor time per record."""
-    told = list(records)
-    posts = [request("/cdr", meetings.body(*told[at : at + AT_ONCE])) for at in range(0, len(told), AT_ONCE)]
-    before = running.cpu()
-    uvloop.run(send(running.port, [posts], len(told)))
-    return (running.cpu() - before) / len(told) * 1e6
+def deliver(running: Running, parts: Sequence[tuple[Meetings, Iterable[str]]]) -> float:
+    """Send the records of bridges, a connection each, in order; return the microseconds of processor time per record.
+
+    The records are made while they are sent, a piece at a time.
+    """
+    before, count = running.cpu(), 0
+    left = [(meetings, iter(records)) for meetings, records in parts]
+    while pieces := [(meetings, piece) for meetings, records in left if (piece := list(islice(records, PIECE)))]:
+        posts = [
+            [
+                request(f"/cdr?bridge={meetings.bridge}", meetings.body(*piece[at : at + AT_ONCE]))
+                for at in range(0, len(piece), AT_ONCE)
+            ]
+            for meetings, piece in pieces
+        ]
+        told = sum(len(piece) for _, piece in pieces)
+        uvloop.run(send(running.port, posts, told))
+        count += told
+    return (running.cpu() - before) / count * 1e6
+
+
+def fill(running: Running, count: int, legs: int) -> list[Meetings]:
+    """Place so many calls of so many legs, by several bridges at once; return these."""
+    bridges = [Meetings(f"filling{number}") for number in range(FILLING)]
+    shares = [count // FILLING + (number < count % FILLING) for number in range(FILLING)]
+    parts = [
+        (bridge, _calls(bridge, f"f{number}-", share, legs))
+        for number, (bridge, share) in enumerate(zip(bridges, shares, strict=True))
+    ]
+    deliver(running, parts)
+    return bridges
 
 
 def _calls(meetings: Meetings, name: str, count: int, legs: int) -> Iterator[str]:
@@ -42,26 +75,40 @@ def _comings_and_goings(meetings: Meetings, call: str, count: int, name: str) ->
         yield meetings.end(leg)
 
 
-def per_live_calls(counts: tuple[int, ...], data: Path) -> list[float]:
-    """Return what an in-order record costs with so many live calls of two legs each; ever more in one store."""
-    meetings, known, costs = Meetings(), 0, []
-    with service(data=data) as running:
-        for count in counts:
-            _deliver(running, meetings, _calls(meetings, f"c{count}-", count - known, 2))
-            known = count
-            _deliver(running, meetings, _calls(meetings, f"w{count}-", 1, 2))
-            costs.append(_deliver(running, meetings, _comings_and_goings(meetings, f"w{count}-0", 3000, f"g{count}-")))
-    return costs
+def _side_by_side(cases: Sequence[tuple[int, int]], data: Path) -> float:
+    """Return how much more an in-order record costs in the second case than in the first: the median of some rounds.
+
+    A case is how many calls go on beside the one that is measured, and how many legs that one has. Both services run
+    all the while and take turns, so that whatever else the machine does meets them alike. `data` is where the store of
+    the second is.
+    """
+    with ExitStack() as stack:
+        running = [stack.enter_context(service(data=data if number else None)) for number in range(2)]
+        bridges = [fill(one, calls, 2) for one, (calls, _) in zip(running, cases, strict=True)]
+        measured = [Meetings(f"measured{number}") for number in range(2)]
+        for one, meetings, (_, legs) in zip(running, measured, cases, strict=True):
+            deliver(one, [(meetings, _calls(meetings, "m", 1, legs))])
+        ratios = []
+        for number in range(ROUNDS + 1):
+            few, many = (
+                deliver(one, [(meetings, _comings_and_goings(meetings, "m0", 2000, f"g{number}-"))])
+                for one, meetings in zip(running, measured, strict=True)
+            )
+            ratios.append(many / few)
+        for one, others, meetings in zip(running, bridges, measured, strict=True):
+            verify([one.api], {"default": known_of([*others, meetings])})
+        return median(ratios[1:])  # the first round is for warming up
 
 
-def per_legs_in_a_meeting(counts: tuple[int, ...]) -> list[float]:
-    """Return what an in-order record costs with so many legs in its meeting."""
-    meetings, costs = Meetings(), []
-    with service() as running:
-        for count in counts:
-            _deliver(running, meetings, _calls(meetings, f"l{count}-", 1, count))
-            costs.append(_deliver(running, meetings, _comings_and_goings(meetings, f"l{count}-0", 3000, f"g{count}-")))
-    return costs
+def per_live_calls(few: int, many: int, data: Path) -> float:
+    """Return how much more an in-order record costs with many live calls than with few; the many are left in `data`."""
+    return _side_by_side([(few, 2), (many, 2)], data)
+
+
+def per_legs_in_a_meeting(few: int, many: int) -> float:
+    """Return how much more an in-order record costs with many legs in its meeting than with few."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _side_by_side([(100, few), (100, many)], Path(folder))
 
 
 def _state_bytes(data: Path) -> int:
@@ -80,11 +127,13 @@ def memory(calls: int = 200, legs: tuple[int, int] = (2, 12)) -> tuple[float, fl
     for count in legs:
         with tempfile.TemporaryDirectory() as folder, service(data=Path(folder)) as running:
             meetings = Meetings()
-            _deliver(running, meetings, _calls(meetings, "m", calls, count))
+            deliver(running, [(meetings, _calls(meetings, "m", calls, count))])
             live.append(_state_bytes(Path(folder)))
+            verify([running.api], {"default": meetings.known()})
             ends = [meetings.end(f"m{call}-{leg}") for call in range(calls) for leg in range(count)]
-            _deliver(running, meetings, ends + [meetings.call_end(f"m{call}") for call in range(calls)])
+            deliver(running, [(meetings, ends + [meetings.call_end(f"m{call}") for call in range(calls)])])
             ended.append(_state_bytes(Path(folder)))
+            verify([running.api], {"default": meetings.known()})
     more = calls * (legs[1] - legs[0])
     ended_leg = (ended[1] - ended[0]) / more
     return (live[1] - live[0]) / more, ended[0] / calls - legs[0] * ended_leg, ended_leg
@@ -98,21 +147,3 @@ def start_seconds(data: Path | None = None) -> float:
         if not connection.recv(1000).startswith(b"HTTP/1.1 200"):
             raise RuntimeError("the service did not answer 200")
         return time.perf_counter() - start
-
-
-def backlog(records: int) -> tuple[int, list[float], list[int]]:
-    """Catch up so many records, by bridges that empty their buffers at once, tenth by tenth.
-
-    Returns how many it were, and per tenth the microseconds of processor time per record and the bytes that the process
-    held at its end.
-    """
-    posts, count = requests(9, 100, meetings=records // 19, bridges=8)
-    costs, held = [], []
-    with service() as running:
-        for tenth in range(10):
-            part = [bridge[len(bridge) * tenth // 10 : len(bridge) * (tenth + 1) // 10] for bridge in posts]
-            part_records, before = 100 * sum(map(len, part)), running.cpu()
-            uvloop.run(send(running.port, part, part_records))
-            costs.append((running.cpu() - before) / part_records * 1e6)
-            held.append(running.memory())
-    return count, costs, held

@@ -13,10 +13,13 @@ import uvloop
 
 from bench.contenders import Running, bare, has_peer, peer, service
 from bench.load import send
-from bench.traffic import requests
+from bench.storage import StoreUse
+from bench.traffic import Piece, Traffic
+from bench.truth import Known, verify
 
 CONNECTIONS: Final = 32
-MEETINGS: Final = 2000
+RECORDS: Final = 38_000
+"""Sent to each server in each run; an eighth of them where there is one connection only."""
 
 Contender = Callable[[], AbstractContextManager[Running]]
 
@@ -30,17 +33,29 @@ class Rate(NamedTuple):
     """Microseconds of its own processes, per record."""
     wait: float
     """Median time to the 200, in milliseconds."""
+    store_cpu: float = 0.0
+    """Microseconds of its store, per record."""
+    commits: float = 0.0
+    """Commits per record, each of which is synced."""
 
 
-def measure(contender: Contender, posts: list[list[bytes]], size: int) -> Rate:
-    """Send to one server, started on an empty store, as long as all connections have something to send."""
+def measure(contender: Contender, piece: Piece, size: int, known: Known) -> Rate:
+    """Send to one server, started on an empty store, as long as all connections have something to send.
+
+    The service is sent the rest as well, and then has to know what is `known`.
+    """
+    posts = piece.requests()
     shortest = min(map(len, posts)) - (size > 1)  # the last document of a bridge may be a smaller one
-    even = [bridge[:shortest] for bridge in posts]
     records = size * shortest * len(posts)
     with contender() as running:
-        before = running.cpu()
-        load = uvloop.run(send(running.port, even, records))
-        return Rate(load.records_per_second, (running.cpu() - before) / records * 1e6, load.median * 1000)
+        before, store_before = running.cpu(), StoreUse.of(running.store)
+        load = uvloop.run(send(running.port, [bridge[:shortest] for bridge in posts], records))
+        cpu, used = (running.cpu() - before) / records * 1e6, StoreUse.of(running.store) - store_before
+        if running.api:
+            uvloop.run(send(running.port, [bridge[shortest:] for bridge in posts], piece.records - records))
+            verify([running.api], {"default": known})
+    per_record = used.cpu / records * 1e6, used.commits / records
+    return Rate(load.records_per_second, cpu, load.median * 1000, *per_record)
 
 
 def contenders() -> Mapping[str, Contender]:
@@ -51,13 +66,13 @@ def contenders() -> Mapping[str, Contender]:
 
 def rates(size: int, runs: int, names: tuple[str, ...], *, connections: int = CONNECTIONS) -> dict[str, list[Rate]]:
     """Measure servers in turn, so that whatever else the machine does meets them alike; `size` records a POST."""
-    known, found = contenders(), defaultdict(list)
+    available, found = contenders(), defaultdict(list)
     for seed in range(1, runs + 1):
-        meetings = MEETINGS if connections > 1 else MEETINGS // 8
-        posts, _ = requests(seed, size, meetings=meetings, bridges=connections)
+        traffic = Traffic(seed, bridges=connections)
+        piece = traffic.take(size, RECORDS if connections > 1 else RECORDS // 8)
         for name in names:
-            if name in known:
-                found[name].append(measure(known[name], posts, size))
+            if name in available:
+                found[name].append(measure(available[name], piece, size, traffic.known()))
     return dict(found)
 
 

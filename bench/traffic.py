@@ -1,90 +1,110 @@
-"""Documents as Call Bridges send them: a realistic mix of records and meetings, made beforehand."""
+"""What Call Bridges send: a realistic mix of records and meetings, made by the simulator in the order of time.
+
+It is made a piece at a time, so that a backlog of any size takes little memory, and what must be known of it once a
+piece is delivered is worked out beside it from the simulator's plans.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import Final
-from uuid import NAMESPACE_OID, uuid5
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from itertools import groupby, islice
+from typing import Final, NamedTuple
 
 from bench.load import request
+from bench.truth import Charge, Known, shown_time
+from cdr_service.simulator import people
+from cdr_service.simulator.expected import Expected
 from cdr_service.simulator.records import Identity, NumberedRecord, document
-from cdr_service.simulator.scenarios import documents, generate
+from cdr_service.simulator.scenarios import START, Arrival, arrivals, identities, in_order
 
-START: Final = "2026-01-05T09:00:00Z"
+HOLDERS: Final = (*people.HOLDERS, *(f"holder{number}@example.com" for number in range(1, 193)))
+"""Who holds PMP+: enough that a third of the meetings that go on is paid by one."""
+RATE: Final = 50.0
+"""Meetings that begin in a minute, on average; some 700 go on at a time."""
 
 
-def _in_order(seed: int, meetings: int, bridges: int) -> Iterator[tuple[Identity, NumberedRecord]]:
-    scenario = generate(seed, meetings=meetings, bridges=bridges, rate=50, sessions=str(seed))
-    for each in documents(scenario, largest=1):
-        for record in each.records:
-            yield each.bridge, record
+class Piece(NamedTuple):
+    """A part of the traffic."""
+
+    bodies: list[tuple[Identity, bytes]]
+    """Documents in the order of time, and who sends each."""
+    records: int
+
+    def requests(self, path: str = "/cdr") -> list[list[bytes]]:
+        """Return the requests of each bridge, in order. Bridges that do not name themselves do so in the URL."""
+        posts: dict[Identity, list[bytes]] = defaultdict(list)
+        for bridge, body in self.bodies:
+            posts[bridge].append(request(path if bridge.call_bridge else f"{path}?bridge={bridge.name}", body))
+        return list(posts.values())
+
+
+class Traffic:
+    """The traffic of one Meeting Server: of standing-alone Call Bridges, or of a cluster whose meetings span them."""
+
+    def __init__(
+        self, seed: int, *, bridges: int, meetings: int | None = None, cluster: bool = False, rate: float = RATE
+    ) -> None:
+        self._bridges = identities(seed, bridges=bridges, cluster=cluster, sessions=str(seed))
+        coming = arrivals(seed, self._bridges, rate=rate, sessions=str(seed), holders=HOLDERS)
+        steps = in_order(self._noted(islice(coming, meetings)))
+        # All records of a second go into one piece: what is known is known to the second.
+        self._seconds = groupby(steps, key=lambda step: int(step.offset))
+        self._now = 0
+        self._next = [0] * bridges
+        self._records = 0
+        self._live: dict[str, str] = {}
+        self._under_way: list[Expected] = []
+        self._charges: dict[str, list[Charge]] = {}
+
+    def take(self, size: int, records: int | None = None) -> Piece:
+        """Return what comes next, `size` records a document: some `records` of them, or all that there are."""
+        held: dict[int, list[NumberedRecord]] = defaultdict(list)
+        made: list[tuple[Identity, bytes]] = []
+        before = self._records
+        for second, steps in self._seconds:
+            self._now = second
+            for step in steps:
+                time = START + timedelta(seconds=step.offset)
+                index = self._next[step.bridge]
+                held[step.bridge].append(NumberedRecord(step.record, time, index, index + 1))
+                self._next[step.bridge] += 1
+                self._records += 1
+                if step.record.type == "callStart":
+                    self._live[step.record.id] = str(step.record.fields["callCorrelator"])
+                elif step.record.type == "callEnd":
+                    del self._live[step.record.id]
+                if len(held[step.bridge]) == size:
+                    made.append(self._document(step.bridge, held.pop(step.bridge)))
+            if records is not None and self._records - before >= records:
+                break
+        made += [self._document(bridge, rest) for bridge, rest in held.items()]
+        return Piece(made, self._records - before)
+
+    def known(self) -> Known:
+        """Return what must be known once everything that was taken so far is delivered."""
+        now = self._now
+        stays = (stay for one in self._under_way for presence in one.presences for stay in presence.stays)
+        participants = sum(start <= now < end for start, end in stays)
+        for one in self._under_way:
+            if charges := [
+                Charge(shown_time(START + timedelta(seconds=taken.at)), taken.type, taken.holder)
+                for taken in one.licenses
+                if taken.at <= now
+            ]:
+                self._charges[one.correlator] = charges
+        self._under_way = [one for one in self._under_way if one.end > now]
+        return Known(self._records, participants, dict(self._live), self._charges)
+
+    def _document(self, bridge: int, records: list[NumberedRecord]) -> tuple[Identity, bytes]:
+        return self._bridges[bridge], document(self._bridges[bridge], records).body
+
+    def _noted(self, coming: Iterable[Arrival]) -> Iterator[Arrival]:
+        for arrival in coming:
+            self._under_way += arrival.expected
+            yield arrival
 
 
 def bodies(seed: int, size: int, *, meetings: int, bridges: int) -> tuple[list[tuple[str, bytes]], int]:
     """Return bridges' names and bodies of `size` records each, in the order of time, and how many records they hold."""
-    held: dict[Identity, list[NumberedRecord]] = defaultdict(list)
-    made: list[tuple[str, bytes]] = []
-    count = 0
-    for bridge, record in _in_order(seed, meetings, bridges):
-        held[bridge].append(record)
-        count += 1
-        if len(held[bridge]) == size:
-            made.append((bridge.name, document(bridge, held.pop(bridge)).body))
-    made += [(bridge.name, document(bridge, records).body) for bridge, records in held.items()]
-    return made, count
-
-
-def requests(seed: int, size: int, *, meetings: int, bridges: int) -> tuple[list[list[bytes]], int]:
-    """Return the requests of each bridge, in order, and how many records they hold."""
-    made, count = bodies(seed, size, meetings=meetings, bridges=bridges)
-    posts: dict[str, list[bytes]] = defaultdict(list)
-    for bridge, body in made:
-        posts[bridge].append(request(f"/cdr?bridge={bridge}", body))
-    return list(posts.values()), count
-
-
-def _id(name: str) -> str:
-    return str(uuid5(NAMESPACE_OID, name))
-
-
-class Meetings:
-    """Meetings that begin and do not end, on one bridge: to see what a record costs as they become more."""
-
-    def __init__(self, session: str = "growth") -> None:
-        self._session = session
-        self._next = 0
-
-    def _record(self, kind: str, content: str) -> str:
-        self._next += 1
-        numbers = f'recordIndex="{self._next}" correlatorIndex="{self._next - 1}"'
-        return f'<record type="{kind}" time="{START}" {numbers}>{content}</record>'
-
-    def call(self, call: str) -> str:
-        """Return the record that begins a call."""
-        told = (
-            f"<name>{call}</name><callType>coSpace</callType><callCorrelator>{_id(call + '/meeting')}</callCorrelator>"
-        )
-        return self._record("callStart", f'<call id="{_id(call)}">{told}</call>')
-
-    def leg(self, call: str, leg: str) -> str:
-        """Return the record by which a leg comes into a call."""
-        who = f"<remoteParty>{leg}@example.com</remoteParty><displayName>{leg}</displayName>"
-        told = f"{who}<type>sip</type><direction>incoming</direction><call>{_id(call)}</call>"
-        return self._record("callLegStart", f'<callLeg id="{_id(leg)}">{told}</callLeg>')
-
-    def update(self, call: str, leg: str) -> str:
-        """Return the record that says that a leg is connected."""
-        told = f"<state>connected</state><call>{_id(call)}</call>"
-        return self._record("callLegUpdate", f'<callLeg id="{_id(leg)}">{told}</callLeg>')
-
-    def end(self, leg: str) -> str:
-        """Return the record that ends a leg."""
-        told = "<reason>remoteTeardown</reason><durationSeconds>60</durationSeconds>"
-        return self._record("callLegEnd", f'<callLeg id="{_id(leg)}">{told}</callLeg>')
-
-    def call_end(self, call: str) -> str:
-        """Return the record that ends a call."""
-        return self._record("callEnd", f'<call id="{_id(call)}"><durationSeconds>60</durationSeconds></call>')
-
-    def body(self, *records: str) -> bytes:
-        """Return a document."""
-        return f'<records session="{_id(self._session)}">{"".join(records)}</records>'.encode()
+    piece = Traffic(seed, bridges=bridges, meetings=meetings).take(size)
+    return [(bridge.name, body) for bridge, body in piece.bodies], piece.records

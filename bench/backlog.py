@@ -1,0 +1,42 @@
+"""Bridges that were cut off for long empty their buffers: does the last tenth cost what the first one did?"""
+
+from typing import Final, NamedTuple
+
+import uvloop
+
+from bench.contenders import service
+from bench.load import send
+from bench.traffic import Traffic
+from bench.truth import verify
+
+BRIDGES: Final = 8
+AT_ONCE: Final = 100
+"""Records in a document."""
+
+
+class Tenth(NamedTuple):
+    """A part of the backlog."""
+
+    records: int
+    per_second: float
+    cpu: float
+    """Microseconds of processor time per record."""
+    memory: int
+    """Bytes that the process holds at its end."""
+
+
+def backlog(records: int) -> list[Tenth]:
+    """Catch up about so many records, by bridges that send them at once, tenth by tenth.
+
+    Each tenth is made before it is sent, and forgotten then.
+    """
+    traffic, tenths = Traffic(9, bridges=BRIDGES), []
+    with service() as running:
+        for _ in range(10):
+            piece = traffic.take(AT_ONCE, records // 10)
+            posts, before = piece.requests(), running.cpu()
+            load = uvloop.run(send(running.port, posts, piece.records))
+            cpu = (running.cpu() - before) / piece.records * 1e6
+            tenths.append(Tenth(piece.records, load.records_per_second, cpu, running.memory()))
+        verify([running.api], {"default": traffic.known()})
+    return tenths
