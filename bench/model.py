@@ -75,7 +75,7 @@ def rows(measured: Measured) -> Iterator[str]:
         ended = ended_legs * (measured.ended_leg + measured.ended_call / mix.legs_of_call)
         intake, idle = peak * measured.cpu / 1e6, bridges / IN_A_CLUSTER * measured.idle_cpu / 1e3
         stores = (
-            _Need(f"memory ({live / 1e9:,.1f} GB live, {ended / 1e9:,.0f} GB ended)", (live + ended) / STORE_BYTES),
+            _Need(f"memory ({live / 1e6:,.0f} MB live, {ended / 1e9:,.0f} GB ended)", (live + ended) / STORE_BYTES),
             _Need(f"processor ({peak * measured.store_cpu / 1e6:.2f})", peak * measured.store_cpu / 1e6 / AT_MOST),
             _Need(f"syncs ({peak:,.0f}/s at most)", peak * measured.sync / 1e3 / AT_MOST),
         )

@@ -28,6 +28,8 @@ class Outage(NamedTuple):
     """Records taken in after it."""
     seconds: float
     """Until all of them were."""
+    cpu: float
+    """Microseconds of processor time for each of them."""
 
 
 def outage(records: int) -> Outage:
@@ -38,10 +40,12 @@ def outage(records: int) -> Outage:
             pieces = {name: one.take(LARGEST_DOCUMENT, records // len(CLUSTERS)) for name, one in traffics.items()}
             posts = [bridge for name, piece in pieces.items() for bridge in piece.requests(f"/cdr/{name}")]
             with service(data=Path(folder), deployments=CLUSTERS) as running:
+                before = running.cpu()
                 load = uvloop.run(send(running.port, posts, sum(piece.records for piece in pieces.values())))
+                cpu = (running.cpu() - before) / load.records * 1e6
                 known = {name: one.known() for name, one in traffics.items()}
                 # What is counted begins anew with the service.
                 counted = {name: one._replace(records=pieces[name].records) for name, one in known.items()}
                 verify([running.api], counted)
     meetings = sum(len(one.charges) for one in known.values())
-    return Outage(load.records, meetings, load.records_per_second, load.seconds)
+    return Outage(load.records, meetings, load.records_per_second, load.seconds, cpu)

@@ -107,7 +107,8 @@ def after_an_outage(run: Run) -> Iterator[str]:
     found = outage.outage(run.records // 2)
     yield (
         f"| outage: 24 bridges in 3 clusters, {found.meetings:,} meetings, keep {found.records:,} records back and send"
-        f" them at once | the state is right | {found.seconds:.1f} s, {found.per_second:,.0f} records/s |"
+        f" them at once | the state is right |"
+        f" {found.seconds:.1f} s, {found.per_second:,.0f} records/s, {found.cpu:,.0f} µs each |"
     )
 
 

@@ -151,8 +151,16 @@ class Sender:
     """Pushes one feed to one receiver over a connection that it keeps, in order, until the 200."""
 
     def __init__(
-        self, feed: Feed, url: URL, *, answer_within: float = 10.0, first_wait: float = 0.2, longest_wait: float = 5.0
+        self,
+        feed: Feed,
+        url: URL,
+        *,
+        line: asyncio.Event | None = None,
+        answer_within: float = 10.0,
+        first_wait: float = 0.2,
+        longest_wait: float = 5.0,
     ) -> None:
+        """Push over a `line` that is up while it is set; given none, it always is."""
         self.documents = 0
         """Documents delivered."""
         self.records = 0
@@ -163,6 +171,7 @@ class Sender:
         """Why the last attempt did not succeed, without the secrets of the URL; None once one does."""
         self._feed = feed
         self._url = url
+        self._line = line
         self._answer_within = answer_within
         self._first_wait = first_wait
         self._longest_wait = longest_wait
@@ -178,6 +187,8 @@ class Sender:
         wait = self._first_wait
         # A restart of the bridge takes the document off offer in the middle of the attempts.
         while self._feed.document() is offered:
+            if self._line is not None:
+                await self._line.wait()
             self.trouble = await self._attempt(http, offered.body)
             if self.trouble is None:
                 self._feed.delivered(offered)

@@ -7,7 +7,9 @@ nobody knows, and for holders who have a license free.
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import groupby
+from typing import Any
 
 from cdr_service.simulator.meeting import Leg, Script, stays
 
@@ -56,6 +58,24 @@ class Expected:
     """Legs that never count: recorders, streamers, links, who never got in."""
     licenses: tuple[License, ...]
     """Each change under the policy `join`; the last one is to None."""
+
+
+def known_answers(known: Expected, start: datetime) -> dict[str, Any]:
+    """Return the known answers of a meeting as JSON has them; the scenario began at `start`, a whole second."""
+
+    def at(offset: int) -> str:
+        return f"{start + timedelta(seconds=offset):%Y-%m-%dT%H:%M:%SZ}"
+
+    return {
+        "meeting": known.correlator,
+        "calls": list(known.calls),
+        "name": known.name,
+        "call_type": known.call_type,
+        "started_at": at(known.start),
+        "ended_at": at(known.end),
+        "participants_peak": known.peak,
+        "licenses": [{"at": at(one.at), "type": one.type, "holder": one.holder} for one in known.licenses],
+    }
 
 
 def expect(script: Script, holders: Collection[str]) -> Expected | None:

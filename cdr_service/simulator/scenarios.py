@@ -59,19 +59,20 @@ def arrivals(
     holders: Sequence[str] = HOLDERS,
     rate: float = 1.0,
     pace: float = 1.0,
+    burst: int = 1,
     sessions: str = "0",
     hostile: bool = False,
 ) -> Iterator[Arrival]:
     """Make up meetings without end, in the order of their beginning.
 
-    `rate` is how many begin in a minute, on average. All times are divided by `pace`; the known answers are exact only
-    at 1. `sessions` changes the ids of calls and legs and nothing else. `hostile` gives spaces and guests names that
-    try to break out of wherever they are shown.
+    `rate` is how many begin in a minute, on average, and `burst` how many of them at the same second. All times are
+    divided by `pace`; the known answers are exact only at 1. `sessions` changes the ids of calls and legs and nothing
+    else. `hostile` gives spaces and guests names that try to break out of wherever they are shown.
     """
     chance = _random(f"{seed}/meetings")
     new_id = _ids(f"{seed}/{sessions}/ids")
     planner = _Planner(chance, new_id, bridges, holders, Spaces(chance, _ids(f"{seed}/spaces"), hostile), hostile)
-    offset = 0.0
+    offset, number = 0.0, 0
     while True:
         begin = int(offset)
         steps: list[Step] = []
@@ -85,7 +86,8 @@ def arrivals(
             answers = expect(script, holders)
             expected += [answers] if answers else []
         yield Arrival(begin / pace, steps, expected)
-        offset += chance.expovariate(rate / 60)
+        if (number := number + 1) % burst == 0:
+            offset += chance.expovariate(rate / burst / 60)
 
 
 @dataclass(slots=True)

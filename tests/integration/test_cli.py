@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -23,6 +24,7 @@ from cdr_service.cli.serve import _with_first_run
 from cdr_service.domain.records import OrderKey
 from cdr_service.repair.watching import Watch
 from cdr_service.service import Deployment, Intake
+from cdr_service.simulator.people import HOLDERS
 from cdr_service.store.connection import connect
 from cdr_service.store.embedded import embedded_server
 from cdr_service.store.redis_store import RedisStore, Written
@@ -418,6 +420,7 @@ class TestWrongSettings:
             (("calls", "--url", "ftp://127.0.0.1"), "--url must be a URL such as http://127.0.0.1:8081."),
             (("calls", "--url", "127.0.0.1:8081"), "--url must be a URL such as http://127.0.0.1:8081."),
             (("simulate", "--target", "nowhere"), "The target must be a URL"),
+            (("simulate", "--target", "http://127.0.0.1:1/cdr", "--answers", "/dev/null"), "--answers needs --from"),
             *(
                 (
                     ("simulate", "--target", "http://127.0.0.1:1/cdr", option, value),
@@ -673,6 +676,47 @@ class TestSending:
             ended = service.get("/v1/calls?state=ended")["items"]
             assert len(ended) == int(told.stdout.split()[0]) > 0
             assert service.events("document.rejected") == []
+
+    def test_simulate_tells_what_must_be_known(self, tmp_path: Path) -> None:
+        """Two Meeting Servers push to two deployments, in bursts and through an outage; the known answers hold."""
+        people, config, answers = tmp_path / "holders.csv", tmp_path / "settings.toml", tmp_path / "answers"
+        people.write_text("user,license\n" + "".join(f"{holder},PMP+\n" for holder in HOLDERS))
+        config.write_text(f'holders = "{people}"\n[deployments.north]\nholders = "{people}"\n')
+        with running(tmp_path, "serve", settings={"CDR_CONFIG": str(config)}) as service:
+            told = run(
+                *(tmp_path, "simulate", "--target", service.intake_url, "--target", f"{service.intake_url}/north"),
+                *("--meetings", "6", "--rate", "60", "--burst", "3", "--speed", "10000", "--bridges", "3", "--cluster"),
+                *(
+                    "--from",
+                    "2026-01-05T09:00:00Z",
+                    "--answers",
+                    str(answers),
+                    "--outage",
+                    "0.3",
+                    "--outage-after",
+                    "0",
+                ),
+            )
+            assert told.returncode == 0, told.stderr
+            known = [json.loads(line) for line in answers.read_text().splitlines()]
+            assert len(known) > 6
+            for meeting in known:
+                shown = service.get(f"/v1/meetings/{meeting['meeting']}")
+                assert {call["id"] for call in shown["calls"]} == set(meeting["calls"])
+                assert (shown["started_at"], shown["ended_at"]) == (meeting["started_at"], meeting["ended_at"])
+                assert shown["participants_peak"] == meeting["participants_peak"]
+                taken = [(one["at"], *license_of(one["to"])) for one in shown["transitions"] if changes_license(one)]
+                assert taken == [(one["at"], one["type"], one["holder"]) for one in meeting["licenses"]]
+
+
+def license_of(charge: dict[str, Any] | None) -> tuple[str | None, str | None]:
+    """Return type and holder of one side of a transition."""
+    return (charge["type"], charge["holder"]) if charge else (None, None)
+
+
+def changes_license(transition: dict[str, Any]) -> bool:
+    """Return whether more than the weight changed."""
+    return license_of(transition["from"]) != license_of(transition["to"])
 
 
 def test_help_names_every_command(home: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -15,8 +16,9 @@ from aiohttp import web
 
 from cdr_service.replay import ATTEMPTS, Refusal, ReplayError, ReplaySummary, replay
 from cdr_service.simulator.bridge import Bridge, Sender, receiver_url
+from cdr_service.simulator.expected import Expected
 from cdr_service.simulator.records import Identity, Record
-from cdr_service.simulator.run import Summary, simulate
+from cdr_service.simulator.run import Outage, Summary, simulate
 from cdr_service.simulator.scenarios import START, documents, generate
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -101,6 +103,11 @@ def elements(bodies: Iterable[bytes]) -> set[tuple[str | None, bytes]]:
     return {(root.get("session"), ET.tostring(record).strip()) for root in roots for record in root}
 
 
+def records(bodies: Iterable[bytes]) -> list[ET.Element]:
+    """Return the records in some documents."""
+    return [record for body in bodies for record in ET.fromstring(body)]
+
+
 def session_of(body: bytes) -> str | None:
     """Read the session of a document."""
     return ET.fromstring(body).get("session")
@@ -178,6 +185,34 @@ async def test_the_simulator_ends_after_its_duration(start: Start) -> None:
     summary = await simulate(receiver.url, rate=600, speed=10, duration=0.3)
     assert summary.live > 0
     assert summary.waiting == 0
+
+
+async def test_nothing_arrives_in_an_outage_and_all_of_it_afterwards(start: Start) -> None:
+    """The bridges go on and keep their records; once the outage is over, each sends them in order."""
+    cut, mended = await start(), await start()
+    run: dict[str, Any] = {"seed": 3, "bridges": 2, "meetings": 4, "speed": 1e9, "start": START, "sessions": "x"}
+    summary = await simulate(cut.url, **run, outage=Outage(0, 3600), drain=0.3)
+    assert cut.requests == []
+    assert summary.waiting > 0 == summary.records
+    after = await simulate(mended.url, **run, outage=Outage(0, 0.5), drain=60)
+    assert (after.records, after.waiting) == (summary.waiting, 0)
+    for session in {session for session, _ in keys(mended.taken)}:
+        numbers = [number for of, number in keys(mended.taken) if of == session]
+        assert numbers == list(range(len(numbers)))
+
+
+async def test_the_known_answers_are_those_of_meetings_that_are_over(start: Start) -> None:
+    """Each meeting of a whole run is told once, as it was planned; of one that was broken off only those that ended."""
+    receiver = await start()
+    run: dict[str, Any] = {"seed": 5, "speed": 1e9, "start": START, "sessions": "x"}
+    told: list[Expected] = []
+    await simulate(receiver.url, **run, meetings=6, on_answers=told.append)
+    assert told == list(generate(5, meetings=6, sessions="x").expected)
+    some: list[Expected] = []
+    summary = await simulate(receiver.url, **run | {"speed": 20_000.0}, duration=0.3, drain=60, on_answers=some.append)
+    ended = {record.find("call").get("id") for record in records(receiver.taken) if record.get("type") == "callEnd"}  # type: ignore[union-attr]
+    assert summary.live > 0
+    assert {call for meeting in some for call in meeting.calls} <= ended
 
 
 async def test_the_simulator_says_what_is_wrong_without_the_token(start: Start, unused_tcp_port: int) -> None:

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -12,7 +12,7 @@ from cdr_service.simulator.bridge import Bridge, receiver_url
 from cdr_service.simulator.expected import Expected
 from cdr_service.simulator.people import HOSTILE_NAMES
 from cdr_service.simulator.records import ELEMENTS, Identity, NumberedRecord, Record, document
-from cdr_service.simulator.scenarios import START, Scenario, documents, generate
+from cdr_service.simulator.scenarios import START, Scenario, arrivals, documents, generate, identities
 
 SHAPES = [{"bridges": 1}, {"bridges": 3}, {"bridges": 2, "cluster": True}, {"bridges": 4, "cluster": True}]
 SCENARIOS = [generate(seed, meetings=40, rate=0.3, **SHAPES[seed % 4]) for seed in range(24)]
@@ -91,6 +91,16 @@ def test_the_first_meeting_shows_a_switch() -> None:
         first, second, *_ = scenario.expected[0].licenses
         assert (first.at, first.type, second.type) == (0, "SMP+", "PMP+")
         assert second.at < 120
+
+
+def test_meetings_begin_in_bursts() -> None:
+    """So many at the same second, and as many in all as without; each burst has its own moment."""
+    bridges = identities(1)
+    bursts = [arrival.offset for arrival in islice(arrivals(1, bridges, rate=60, burst=5), 200)]
+    assert all(len(set(bursts[first : first + 5])) == 1 for first in range(0, 200, 5))
+    assert len(set(bursts)) > 20
+    single = [arrival.offset for arrival in islice(arrivals(1, bridges, rate=60), 200)]
+    assert 0.5 < bursts[-1] / single[-1] < 2
 
 
 @pytest.mark.parametrize("first_index", [0, 47])
