@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from cdr_service.domain.bookkeeping import Bookkeeper
-from cdr_service.domain.calls import STALE, Meeting, Recording
+from cdr_service.domain.calls import STALE, Call, Meeting, Recording
 from cdr_service.domain.events import Event
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.sessions import Bridge, Gap, Session
-from cdr_service.domain.workspace import Workspace
+from cdr_service.domain.workspace import Thing, Workspace
 
 
 def close_stale(keeper: Bookkeeper, workspace: Workspace, call: str) -> None:
@@ -133,6 +133,21 @@ def is_loose(thing: Leg | Recording | None) -> bool:
     if isinstance(thing, Recording):
         return thing.call is None
     return thing is not None and not thing.calls
+
+
+def is_over(thing: Thing) -> bool:
+    """Is it over, as far as is known? Then only a late record, or somebody who comes back, changes it any more."""
+    match thing:
+        case Call():
+            return thing.end is not None
+        case Leg():
+            return thing.ending is not None
+        case Recording():
+            return thing.ended is not None
+        case Meeting(timeline=timeline):
+            return bool(timeline.calls) and not any(count.open for count in timeline.calls.values())
+        case _:
+            return False
 
 
 def forget_loose(workspace: Workspace, name: str) -> None:

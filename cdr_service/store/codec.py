@@ -1,4 +1,7 @@
-"""How things are written in the store: a version, then MessagePack of the fields in their order."""
+"""How things are written in the store: a version, then MessagePack of the fields in their order.
+
+A thing that is over is packed (`packing`): most of what a store holds is, and it hardly ever changes again.
+"""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -6,7 +9,9 @@ from typing import Any, Final
 import msgspec
 
 from cdr_service.domain.directory import Directory
+from cdr_service.domain.upkeep import is_over
 from cdr_service.domain.workspace import DIRECTORY, KINDS, Key, Thing
+from cdr_service.store.packing import pack, unpack
 
 VERSION_BYTES: Final = 8
 ABSENT: Final = b""
@@ -19,13 +24,15 @@ _decoders: Final[dict[str, Callable[[bytes], Any]]] = {
 }
 
 
-def encode(thing: Thing | Directory, version: bytes) -> bytes:
+def encode(key: Key, thing: Thing, version: bytes) -> bytes:
     """Return a thing as it is stored; `version` has VERSION_BYTES bytes that no earlier value of it had."""
-    return version + (thing.encode() if isinstance(thing, Directory) else _encode(thing))
+    if isinstance(thing, Directory):
+        return version + thing.encode()
+    return version + (pack(key, _encode(thing)) if is_over(thing) else _encode(thing))
 
 
 def decode(key: Key, value: bytes | None) -> tuple[Any, bytes]:
     """Return the thing (None where there is none) and its version."""
     if value is None:
         return None, ABSENT
-    return _decoders[key[0]](value[VERSION_BYTES:]), value[:VERSION_BYTES]
+    return _decoders[key[0]](unpack(key, value[VERSION_BYTES:])), value[:VERSION_BYTES]

@@ -268,7 +268,7 @@ class Upkeep:
 
     async def put_directory(self, directory: Directory, version: bytes) -> None:
         """Make this the directory that all processes decide by, from the next commit of each on."""
-        await self._connection.execute("SET", self._keys.thing(DIRECTORY), encode(directory, version))
+        await self._connection.execute("SET", self._keys.thing(DIRECTORY), encode(DIRECTORY, directory, version))
 
     async def _until(self, key: str, since: int) -> list[str]:
         found = await self._connection.execute("ZRANGEBYSCORE", key, "-inf", f"({since}", "LIMIT", 0, CHUNK)

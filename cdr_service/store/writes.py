@@ -44,7 +44,7 @@ def commands(
     changes = [change for change in changes if change[1] != change[2]]
     for key, before, after in changes:
         name = keys.thing(key)
-        yield ("DEL", name) if after is None else ("SET", name, encode(after, version))
+        yield ("DEL", name) if after is None else ("SET", name, encode(key, after, version))
         yield from _indexes(keys, key, before, after, commit.received, policy)
     for call, legs in workspace.legs_added.items():
         yield ("SADD", keys.thing((LEGS_OF, call)), *sorted(legs))

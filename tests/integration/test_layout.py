@@ -16,6 +16,7 @@ from cdr_service.store.codec import VERSION_BYTES, decode
 from cdr_service.store.connection import Connection
 from cdr_service.store.keys import Keys
 from cdr_service.store.layout import LAYOUT, MIGRATIONS, Layouts
+from cdr_service.store.packing import unpack
 from tests.feed import Feed, call_start, join
 from tests.integration.command import Service, run, running
 from tests.integration.servers import StoreServer, eventually, store_server
@@ -216,7 +217,7 @@ def test_a_field_that_a_later_release_adds_is_passed_over() -> None:
         kind, *rest = name.removeprefix("cdr:{default}:").split(":")
         if kind in KINDS:
             value = base64.b64decode(entry["value"]["base64"])
-            fields = msgspec.msgpack.decode(value[VERSION_BYTES:])
+            fields = msgspec.msgpack.decode(unpack((kind, *rest), value[VERSION_BYTES:]))
             longer = value[:VERSION_BYTES] + msgspec.msgpack.encode([*fields, "of a later release"])
             assert decode((kind, *rest), longer) == decode((kind, *rest), value)
             seen.add(kind)
