@@ -6,7 +6,7 @@ late record makes it fresh again, and it is summed up anew from both.
 
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.resources import files
 from itertools import takewhile
 from typing import Any, Final
@@ -69,12 +69,17 @@ class RedisHistory:
             fresh = now
         raise StoreUnavailable("the history changes faster than it can be read")
 
-    async def settle(self, deployment: str, now: int) -> None:
-        """Sum up hours with fresh steps that are over by now, in milliseconds."""
+    async def settle(self, deployment: str, now: int, known: Mapping[int, bytes] | None = None) -> Mapping[int, bytes]:
+        """Sum up hours with fresh steps that are over by now, in milliseconds; return the fresh ones as found.
+
+        With `known`, fresh hours as they were found the time before, those that were changed since are left for the
+        next time: a backlog goes on with the same hour for long, and each of its commits would undo the work.
+        """
         keys = Keys(deployment)
         found = await self._connection.execute("HGETALL", keys.history_fresh)
         fresh = {int(hour): commits for hour, commits in zip(found[::2], found[1::2], strict=True)}
-        for hour in sorted(hour for hour in fresh if (hour + 1) * HOUR <= now)[:AT_ONCE]:
+        over = (hour for hour in fresh if (hour + 1) * HOUR <= now)
+        for hour in sorted(hour for hour in over if known is None or known.get(hour) == fresh[hour])[:AT_ONCE]:
             names = [*_names(keys), keys.fresh_steps(hour)]
             answer = await self._connection.script(READ, names, [1, hour])
             steps = _steps(hour, *answer[3])
@@ -83,6 +88,7 @@ class RedisHistory:
             packed = zlib.compress(_encode([(step.time - hour * HOUR, step.series, n) for step, n in steps.items()]))
             values = (_encode(_Settled(one.changes, now)), _encode(one.peaks), packed)
             await self._connection.script(SETTLE, names, [hour, commits, *values])
+        return fresh
 
     async def forget(self, deployment: str, since: int) -> None:
         """Remove the oldest hours, up to the first that was settled since then (milliseconds)."""

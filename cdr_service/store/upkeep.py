@@ -51,6 +51,7 @@ class Upkeep:
         self._generation = generation
         self._layouts = Layouts(connection, process)
         self._history = RedisHistory(connection)
+        self._fresh_hours: Mapping[int, bytes] = {}
 
     async def check_layout(self) -> None:
         """See to it that the store has our layout: errors as `Layouts.settle`."""
@@ -216,8 +217,11 @@ class Upkeep:
         return len(gone) == DOCUMENTS_AT_ONCE
 
     async def settle_history(self, now: int) -> None:
-        """Sum up the hours of the history that are over by now (milliseconds) and have changed."""
-        await self._history.settle(self._keys.deployment, now)
+        """Sum up the hours of the history that are over by now (milliseconds), once none of their steps are new.
+
+        New is what was not there when this was called before.
+        """
+        self._fresh_hours = await self._history.settle(self._keys.deployment, now, self._fresh_hours)
 
     async def forget_history(self, since: int) -> None:
         """Remove the oldest hours of the history, up to the first that has changed since then."""

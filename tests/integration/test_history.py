@@ -14,6 +14,7 @@ from cdr_service.reading.history import History
 from cdr_service.reading.queries import Queried
 from cdr_service.store.connection import Connection, Script, connect
 from cdr_service.store.history import SETTLE, RedisHistory
+from cdr_service.store.keys import Keys
 from cdr_service.store.reads import RedisReads
 from tests.feed import Feed, call_end, call_start, join, leave
 from tests.integration.servers import StoreServer, store_server
@@ -173,6 +174,18 @@ async def test_settling_changes_nothing_and_a_late_record_repairs_it(use: Over) 
     assert sorted(changed) == [f"09:{minute:02}" for minute in range(5, 20)]
     await use.store.settle("default", use.service.now)
     assert await use.steps(step="1m", until=NINE + 3_600_000) == after
+
+
+async def test_an_hour_that_is_still_being_filled_is_left_alone(server: StoreServer, use: Over) -> None:
+    """A backlog goes on with it, so it would be summed up over and over. It is once nothing new came for a round."""
+    feed = await two_meetings(use)
+    fresh_hours = Keys("default").history_fresh
+    fresh = await use.store.settle("default", use.service.now, {})
+    await use.service.post(feed.document(join("erin", "one", "09:05:00"), leave("erin", "09:20:00")))
+    changed = await use.store.settle("default", use.service.now, fresh)
+    assert (fresh.keys(), server.ask("HLEN", fresh_hours)) == (changed.keys(), 1)
+    await use.store.settle("default", use.service.now, changed)
+    assert server.ask("HLEN", fresh_hours) == 0
 
 
 async def test_a_late_holder_takes_the_sixths_back_across_hours(use: Over) -> None:
