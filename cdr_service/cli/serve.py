@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import secrets
 import signal
@@ -116,6 +117,8 @@ def _with_first_run(config: Path | None, environ: dict[str, str]) -> dict[str, s
 
 
 def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    # What was imported stays for good. A look for garbage need not go through it again and again, for 40 ms each time.
+    gc.freeze()
     try:
         import uvloop  # noqa: PLC0415 - not on every platform
     except ImportError:

@@ -120,7 +120,7 @@ class Bookkeeper(Learner):
         known = self._revived(self._workspace.call(found.id), at)
         if known is not None and (known.started is not None or known.end is not None or known.correlator is not None):
             return
-        first_seen = min(at, at._replace(time=found.began))
+        first_seen = min(at, replace(at, time=found.began))
         before = known or Call(found.id, found.session, first_seen, found.call_bridge, complete=False)
         call = with_found(before, found)
         self._workspace.put(call, "call", call.id)

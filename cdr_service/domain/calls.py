@@ -25,7 +25,7 @@ OBSERVED: Final = ""
 has it, and it sorts before every session."""
 
 
-class Reported(Struct, frozen=True, array_like=True):
+class Reported(Struct, frozen=True, array_like=True, gc=False):
     """What callEnd says of its own call. Legs are counted per bridge, and may include recorders and links."""
 
     legs_completed: int | None = None
@@ -34,7 +34,7 @@ class Reported(Struct, frozen=True, array_like=True):
     endpoint_recorded: bool | None = None
 
 
-class Call(Struct, frozen=True, array_like=True):
+class Call(Struct, frozen=True, array_like=True, gc=False):
     """All that is known of one call."""
 
     id: str
@@ -73,13 +73,13 @@ class Call(Struct, frozen=True, array_like=True):
 
     def place_of_estimate(self, at: OrderKey) -> OrderKey:
         """Return the place of an estimated end at that moment, which no other call has."""
-        return at._replace(session=f"{at.session} {self.id}")
+        return replace(at, session=f"{at.session} {self.id}")
 
     @property
     def is_stale(self) -> bool:
         """Was it closed because nothing was heard of it for too long?"""
         at = self.end_estimated
-        return at is not None and at == self.place_of_estimate(at._replace(session=STALE))
+        return at is not None and at == self.place_of_estimate(replace(at, session=STALE))
 
     @property
     def began(self) -> int:
@@ -87,7 +87,7 @@ class Call(Struct, frozen=True, array_like=True):
         return (self.started or self.first_seen).time
 
 
-class Recording(Struct, frozen=True, array_like=True):
+class Recording(Struct, frozen=True, array_like=True, gc=False):
     """A recording or a stream. Its end names neither call nor leg, so it is remembered by its own id."""
 
     id: str
@@ -97,7 +97,7 @@ class Recording(Struct, frozen=True, array_like=True):
     ended: OrderKey | None = None
 
 
-class Meeting(Struct, frozen=True, array_like=True):
+class Meeting(Struct, frozen=True, array_like=True, gc=False):
     """All calls of one correlator and the timeline that they share."""
 
     id: str

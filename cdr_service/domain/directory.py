@@ -39,7 +39,7 @@ def is_guest_id(address: str) -> bool:
     return _GUEST_ID.match(address) is not None
 
 
-class User(Struct, frozen=True, array_like=True):
+class User(Struct, frozen=True, array_like=True, gc=False):
     """A user of the deployment."""
 
     address: str
@@ -66,7 +66,7 @@ class User(Struct, frozen=True, array_like=True):
         return self.id is not None and not self.doubt
 
 
-class _Snapshot(Struct, frozen=True, array_like=True):
+class _Snapshot(Struct, frozen=True, array_like=True, gc=False):
     users: tuple[User, ...]
     sip_domains: tuple[str, ...]
     sip_user_match: str

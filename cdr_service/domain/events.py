@@ -18,7 +18,7 @@ LATE_KNOWLEDGE: Final = (Cause.OWNER_RESOLVED, Cause.INITIATOR_RESOLVED, Cause.C
 """Causes that are no change in the meeting: something that had been true became known."""
 
 
-class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One thing that happened. `details` are the members that only this kind of event has."""
 
     event: str

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 
-class Identity(Struct, frozen=True, array_like=True):
+class Identity(Struct, frozen=True, array_like=True, gc=False):
     """Who is behind a call leg, and how we know."""
 
     user: str | None = None

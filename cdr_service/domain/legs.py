@@ -31,7 +31,7 @@ class Seen(StrEnum):
     ENDED = "e"
 
 
-class Observation(Struct, frozen=True, array_like=True):
+class Observation(Struct, frozen=True, array_like=True, gc=False):
     """One record about a leg, reduced to what decides where the leg was."""
 
     at: OrderKey
@@ -39,7 +39,7 @@ class Observation(Struct, frozen=True, array_like=True):
     call: str | None = None
 
 
-class Current(Struct, frozen=True, array_like=True):
+class Current(Struct, frozen=True, array_like=True, gc=False):
     """What the latest update said; an update is a snapshot of everything current."""
 
     at: OrderKey
@@ -49,7 +49,7 @@ class Current(Struct, frozen=True, array_like=True):
     group: str | None = None
 
 
-class Ending(Struct, frozen=True, array_like=True):
+class Ending(Struct, frozen=True, array_like=True, gc=False):
     """What callLegEnd said."""
 
     reason: str | None = None
@@ -68,21 +68,21 @@ class Ending(Struct, frozen=True, array_like=True):
         return None if self.audio is None else bool(self.video or self.presentation)
 
 
-class VideoSeen(Struct, frozen=True, array_like=True):
+class VideoSeen(Struct, frozen=True, array_like=True, gc=False):
     """What the Meeting Server said of a leg's video, from a moment on."""
 
     since: OrderKey
     video: bool
 
 
-class Observed(Struct, frozen=True, array_like=True):
+class Observed(Struct, frozen=True, array_like=True, gc=False):
     """Who the leg belongs to, as the directory told from a moment on."""
 
     since: OrderKey
     identity: Identity
 
 
-class Leg(Struct, frozen=True, array_like=True):
+class Leg(Struct, frozen=True, array_like=True, gc=False):
     """All that is known of one call leg. Derived facts are functions of it; nothing here depends on arrival."""
 
     id: str

@@ -31,7 +31,7 @@ class Status(StrEnum):
     """The Meeting Server's own counts agree. Said when it is read; no rule decides it."""
 
 
-class License(Struct, frozen=True, array_like=True):
+class License(Struct, frozen=True, array_like=True, gc=False):
     """What a meeting takes at one time, and why."""
 
     type: str

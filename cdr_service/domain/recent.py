@@ -16,7 +16,7 @@ RECENT: Final = ("recent", "letters")
 """The key of the one that there is."""
 
 
-class Recent(Struct, frozen=True, array_like=True):
+class Recent(Struct, frozen=True, array_like=True, gc=False):
     """Digests of what was set aside last, the newest at the end."""
 
     digests: tuple[bytes, ...] = ()

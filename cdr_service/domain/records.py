@@ -5,12 +5,12 @@ Shapes follow `docs/cdr.md`. Elements that are missing or empty on the wire are 
 do not know are kept in `extra`, so that nothing a Call Bridge said is dropped.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import Struct
 
 
-class OrderKey(NamedTuple):
+class OrderKey(Struct, frozen=True, order=True, array_like=True, gc=False):
     """The place of a record among all records of a deployment; "earlier" always means smaller by this key.
 
     Record times are whole seconds and many records share one, so the session and the index within it decide.
@@ -23,7 +23,7 @@ class OrderKey(NamedTuple):
     """correlatorIndex; recordIndex where a sender has none."""
 
 
-class Record(Struct, frozen=True, kw_only=True):
+class Record(Struct, frozen=True, kw_only=True, gc=False):
     """What every record carries. `type` is the name on the wire."""
 
     type: str

@@ -34,7 +34,7 @@ INTERLEAVED: Final = (
 """What to change where sessions without a name run at the same time."""
 
 
-class Range(Struct, frozen=True, array_like=True):
+class Range(Struct, frozen=True, array_like=True, gc=False):
     """Record numbers that were all seen."""
 
     first: int
@@ -46,7 +46,7 @@ class Range(Struct, frozen=True, array_like=True):
     """When the gap before it was noticed, in milliseconds of our clock."""
 
 
-class Told(Struct, frozen=True, array_like=True):
+class Told(Struct, frozen=True, array_like=True, gc=False):
     """The bridge said that it dropped `count` records just before this one (numPreceedingRecordsMissing)."""
 
     number: int
@@ -80,7 +80,7 @@ class Gap(NamedTuple):
         return self.last - self.first + 1 - self.seen
 
 
-class Session(Struct, frozen=True, array_like=True):
+class Session(Struct, frozen=True, array_like=True, gc=False):
     """One run of a Call Bridge, as far as its records came."""
 
     id: str
@@ -179,7 +179,7 @@ class Session(Struct, frozen=True, array_like=True):
             yield Gap(owed, begins.first - 1, 0, begins.first_time, 0)
 
 
-class Bridge(Struct, frozen=True, array_like=True):
+class Bridge(Struct, frozen=True, array_like=True, gc=False):
     """A Call Bridge of a deployment, and its newest sessions."""
 
     id: str

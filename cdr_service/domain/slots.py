@@ -20,7 +20,7 @@ KEPT_MILLISECONDS: Final = 26 * 3600 * 1000
 while it overlaps one that is not settled, because that one may have waited for it."""
 
 
-class Claim(Struct, frozen=True, array_like=True):
+class Claim(Struct, frozen=True, array_like=True, gc=False):
     """A meeting wants (and perhaps has) one holder's license for a time."""
 
     holder: str
@@ -30,7 +30,7 @@ class Claim(Struct, frozen=True, array_like=True):
     ended: OrderKey | None = None
 
 
-class Ledger(Struct, frozen=True, array_like=True):
+class Ledger(Struct, frozen=True, array_like=True, gc=False):
     """All claims on one holder's license under one policy, by meeting."""
 
     claims: dict[str, tuple[Claim, ...]] = {}

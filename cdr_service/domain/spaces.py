@@ -16,7 +16,7 @@ Release = tuple[int, ...]
 """A release of the Meeting Server as numbers: (2, 9, 1)."""
 
 
-class Space(Struct, frozen=True, array_like=True):
+class Space(Struct, frozen=True, array_like=True, gc=False):
     """A space of the Meeting Server, as the directory has it."""
 
     id: str
@@ -36,7 +36,7 @@ def dotted(release: Release) -> str:
     return ".".join(map(str, release))
 
 
-class SpaceFacts(Struct, frozen=True, array_like=True):
+class SpaceFacts(Struct, frozen=True, array_like=True, gc=False):
     """What is known of the space of a call."""
 
     owner: Identity = NOBODY
@@ -50,7 +50,7 @@ class SpaceFacts(Struct, frozen=True, array_like=True):
     """Was it read from the Meeting Server, rather than only from a holders file?"""
 
 
-class Circumstances(Struct, frozen=True, array_like=True):
+class Circumstances(Struct, frozen=True, array_like=True, gc=False):
     """What decides a meeting's license and is told by no record of it."""
 
     space: SpaceFacts = SpaceFacts()
@@ -58,14 +58,14 @@ class Circumstances(Struct, frozen=True, array_like=True):
     """What the Meeting Server runs; None where that is not known."""
 
 
-class Learned(Struct, frozen=True, array_like=True):
+class Learned(Struct, frozen=True, array_like=True, gc=False):
     """Circumstances as they are known from a moment on."""
 
     since: OrderKey
     known: Circumstances
 
 
-class Server(Struct, frozen=True, array_like=True):
+class Server(Struct, frozen=True, array_like=True, gc=False):
     """What the Meeting Server of a deployment says of itself."""
 
     release: Release | None = None

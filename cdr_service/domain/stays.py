@@ -47,7 +47,7 @@ class LegState(StrEnum):
     ENDED = "ended"
 
 
-class Stay(Struct, frozen=True, array_like=True):
+class Stay(Struct, frozen=True, array_like=True, gc=False):
     """A time in a call. `left` is None while it lasts."""
 
     call: str
@@ -132,7 +132,7 @@ def _judged_at_end(leg: Leg, call: str) -> tuple[Stay, ...]:
         seconds = 0 if ending.reason in UNANSWERED else ending.duration_seconds
     if not seconds:
         return ()
-    return (Stay(call, ended._replace(time=ended.time - seconds * 1000), ended),)
+    return (Stay(call, replace(ended, time=ended.time - seconds * 1000), ended),)
 
 
 def state(leg: Leg) -> LegState:

@@ -76,7 +76,7 @@ class Cause(StrEnum):
     CORRECTION = "correction"
 
 
-class Transition(Struct, frozen=True, array_like=True):
+class Transition(Struct, frozen=True, array_like=True, gc=False):
     """A change of what a meeting takes. `before` and `after` are None while it takes nothing."""
 
     at: OrderKey
@@ -97,7 +97,7 @@ class Transition(Struct, frozen=True, array_like=True):
         return replace(self, late=False, event_id=None) == replace(other, late=False, event_id=None)
 
 
-class Candidate(Struct, frozen=True, array_like=True):
+class Candidate(Struct, frozen=True, array_like=True, gc=False):
     """A holder whose license the meeting wants while none pays."""
 
     user: str
@@ -114,7 +114,7 @@ class Candidate(Struct, frozen=True, array_like=True):
         return not self.legs
 
 
-class Standing(Struct, frozen=True, array_like=True):
+class Standing(Struct, frozen=True, array_like=True, gc=False):
     """Where a meeting stands under one policy."""
 
     license: License | None = None
@@ -130,7 +130,7 @@ class Standing(Struct, frozen=True, array_like=True):
         return (*self.claims, *(candidate.claim for candidate in self.candidates))
 
 
-class CallCount(Struct, frozen=True, array_like=True):
+class CallCount(Struct, frozen=True, array_like=True, gc=False):
     """What happened on one of the meeting's calls."""
 
     participants: int = 0
@@ -150,7 +150,7 @@ class CallCount(Struct, frozen=True, array_like=True):
         return bool(self.inside or self.recordings or self.streamings or self.present)
 
 
-class Attendance(Struct, frozen=True, array_like=True):
+class Attendance(Struct, frozen=True, array_like=True, gc=False):
     """How many are in a meeting now, by what its license depends on."""
 
     video: int = 0
@@ -163,7 +163,7 @@ class Attendance(Struct, frozen=True, array_like=True):
     """Does anybody use video? None where that was known of nobody who was in; who is not known goes with the others."""
 
 
-class Timeline(Struct, frozen=True, array_like=True):
+class Timeline(Struct, frozen=True, array_like=True, gc=False):
     """The result of the fold, stored per meeting; its size does not grow with the legs."""
 
     horizon: OrderKey = OrderKey(0, "", 0)

@@ -43,10 +43,7 @@ def told(store: StoreServer, home: Path, parts: Sequence[Sequence[bytes]]) -> An
 def packed(store: StoreServer) -> dict[str, bool]:
     """Return for each call, leg and meeting whether it is kept packed: else it begins as a MessagePack array."""
     names = [name for name in store.ask("KEYS", "cdr:*") if name.split(":")[2] in ("call", "leg", "meeting")]
-    return {
-        name.removeprefix("cdr:{default}:"): store.ask("GET", name, decode=False)[8] < 0x90
-        for name in names
-    }
+    return {name.removeprefix("cdr:{default}:"): store.ask("GET", name, decode=False)[8] < 0x90 for name in names}
 
 
 def test_a_record_may_come_when_its_call_is_packed(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Retention: what goes together, and what waits for something that goes on."""
 
+from msgspec.structs import replace
+
 from cdr_service.domain.records import CallEnd, CallLegStart, CallLegUpdate, CallStart
 from cdr_service.domain.upkeep import forget_call
 from tests.unit.books import Books, Parcel
@@ -51,5 +53,5 @@ def test_a_call_stays_while_a_leg_that_it_had_goes_on_elsewhere() -> None:
     update = writer.write(CallLegUpdate, 5, leg="l", call="second", state="connected")
     books.take(Parcel(update.source, [update.record]))
     assert books.calls["first"].end is not None
-    books.change_directory(DIRECTORIES[1], update.order._replace(time=update.order.time + 1))
+    books.change_directory(DIRECTORIES[1], replace(update.order, time=update.order.time + 1))
     assert books.usage["join:holder:bob@example.com"] == 1

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.directory import Directory, User
@@ -298,7 +299,7 @@ def test_a_leg_whose_end_was_lost_leaves_with_its_call() -> None:
 def test_an_end_that_was_only_estimated_says_so() -> None:
     """Without a callEnd the estimate is shown as the end, marked; a meeting that ends by it is marked too."""
     at = OrderKey(1_710_234_000_000, "s", 1)
-    call = Call("c", "s", at, end_estimated=at._replace(time=at.time + 1500))
+    call = Call("c", "s", at, end_estimated=replace(at, time=at.time + 1500))
     shown = plain(call_view(SCOPE, Known(call, Meeting("c", ("c",)), 0, complete=False)))
     assert (shown["state"], shown["end_estimated"], shown["complete"]) == ("ended", True, False)
     assert shown["ended_at"] == "2024-03-12T09:00:01.500Z"
