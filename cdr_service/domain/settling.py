@@ -145,12 +145,13 @@ class Settling:
                 ledger = self._workspace.ledger(policy, holder)
                 ledger = slots.with_claims(ledger, meeting, now.get(holder, ()))
                 self._workspace.put(ledger if ledger.claims else None, "slots", policy, holder)
-                self._serve(policy, holder)
+                since = slots.first_change(was.get(holder, ()), now.get(holder, ()))
+                self._serve(policy, holder, since or slots.BEFORE_ALL)
 
-    def _serve(self, policy: str, holder: str) -> None:
-        """Have the meetings folded whose claims on a holder are served otherwise than they assume."""
-        ledger, options = self._workspace.ledger(policy, holder), self._options
-        for meeting, claim, right in slots.misjudged(ledger, options.pmp_calls_per_user, waits=options.spill_back):
+    def _serve(self, policy: str, holder: str, since: OrderKey) -> None:
+        """Have the meetings folded whose claims on a holder since then are served otherwise than they assume."""
+        ledger, limit = self._workspace.ledger(policy, holder), self._options.pmp_calls_per_user
+        for meeting, claim, right in slots.misjudged(ledger, limit, since, waits=self._options.spill_back):
             pending = self._pending.setdefault(meeting, _Pending())
             if claim.granted is None and claim.ended is None and right is not None:
                 pending.occurrences.append(slot_freed(policy, holder, right))

@@ -6,14 +6,14 @@ none is taken away by a later one, so what a claim gets depends only on claims t
 the outcome the same in whatever order records arrive.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from msgspec import Struct
 
 from cdr_service.domain.records import OrderKey
 
-_BEFORE_ALL: Final = OrderKey(0, "", 0)
+BEFORE_ALL: Final = OrderKey(0, "", 0)
 
 KEPT_MILLISECONDS: Final = 26 * 3600 * 1000
 """A claim that ended so long before the newest is settled: it stays as it was served, whatever comes late. It is kept
@@ -46,7 +46,7 @@ class _Pays:
 
     def __init__(self, limit: int, *, waits: bool) -> None:
         self._waits = waits
-        self._free_from: list[OrderKey | None] = [_BEFORE_ALL] * limit
+        self._free_from: list[OrderKey | None] = [BEFORE_ALL] * limit
 
     def serve(self, claim: Claim) -> OrderKey | None:
         """Return from when on the claim is served, and take the place until the claim ends."""
@@ -76,30 +76,53 @@ def grant(
     pays at once; with `waits` false a claim is served at once or never.
     """
     known = Ledger({**ledger.claims, meeting: (*before, claim)})
-    return next(right for _, served, right in _served(known, limit, waits=waits) if served is claim)
+    since = min(claim.wanted, first_change(ledger.claims.get(meeting, ()), before) or claim.wanted)
+    return next(right for _, served, right in _served(known, since, limit, waits=waits) if served is claim)
 
 
-def misjudged(ledger: Ledger, limit: int, *, waits: bool = True) -> Iterator[tuple[str, Claim, OrderKey | None]]:
-    """Yield the claims whose grant is not what the other claims now allow: meeting, claim, and the right grant."""
-    return (found for found in _served(ledger, limit, waits=waits) if found[1].granted != found[2])
+def first_change(was: Iterable[Claim], now: Iterable[Claim]) -> OrderKey | None:
+    """Return when the first claim was wanted that only one of the two has; None where both have the same."""
+    return min((claim.wanted for claim in {*was} ^ {*now}), default=None)
 
 
-def _served(ledger: Ledger, limit: int, *, waits: bool) -> Iterator[tuple[str, Claim, OrderKey | None]]:
-    """Yield every claim in the order in which they were wanted: meeting, claim, and from when on it is served."""
-    pays, settled = _Pays(limit, waits=waits), _settled_before(ledger)
-    pairs = [(claim.wanted, meeting, claim) for meeting, claims in ledger.claims.items() for claim in claims]
-    for _, meeting, claim in sorted(pairs, key=lambda pair: pair[:2]):
-        if not _is_settled(claim, settled):
-            yield meeting, claim, pays.serve(claim)
-            continue
-        if claim.granted is not None:
+def misjudged(
+    ledger: Ledger, limit: int, since: OrderKey = BEFORE_ALL, *, waits: bool = True
+) -> Iterator[tuple[str, Claim, OrderKey | None]]:
+    """Yield the claims whose grant is not what the other claims now allow: meeting, claim, and the right grant.
+
+    `since` is when the first claim was wanted that changed; those before it are as they were.
+    """
+    return (found for found in _served(ledger, since, limit, waits=waits) if found[1].granted != found[2])
+
+
+def _served(
+    ledger: Ledger, since: OrderKey, limit: int, *, waits: bool
+) -> Iterator[tuple[str, Claim, OrderKey | None]]:
+    """Yield the claims wanted since then, in order: meeting, claim, and from when on it is served.
+
+    Of those wanted before, only the ones matter that have not ended by then: whatever they waited for is free again. So
+    a license that many meetings want is no dearer for those that are over.
+    """
+    pairs = [
+        (claim.wanted, meeting, claim)
+        for meeting, claims in ledger.claims.items()
+        for claim in claims
+        if claim.ended is None or claim.ended > since or claim.wanted >= since
+    ]
+    pays, settled = _Pays(limit, waits=waits), _settled_before(claim for _, _, claim in pairs)
+    for wanted, meeting, claim in sorted(pairs, key=lambda pair: pair[:2]):
+        right = claim.granted
+        # Without waiting, who was not served at once never is, and for whom that was is not looked at any more.
+        if not _is_settled(claim, settled) and (waits or wanted >= since):
+            right = pays.serve(claim)
+        elif right is not None:
             pays.take(claim)
-        yield meeting, claim, claim.granted
+        if wanted >= since:
+            yield meeting, claim, right
 
 
-def _settled_before(ledger: Ledger) -> int:
-    newest = max((claim.wanted.time for claims in ledger.claims.values() for claim in claims), default=0)
-    return newest - KEPT_MILLISECONDS
+def _settled_before(claims: Iterable[Claim]) -> int:
+    return max((claim.wanted.time for claim in claims), default=0) - KEPT_MILLISECONDS
 
 
 def _is_settled(claim: Claim, before: int) -> bool:
@@ -107,11 +130,18 @@ def _is_settled(claim: Claim, before: int) -> bool:
 
 
 def with_claims(ledger: Ledger, meeting: str, claims: tuple[Claim, ...]) -> Ledger:
-    """Return the ledger with all claims of one meeting replaced, and those forgotten that decide nothing any more."""
-    entries = {other: kept for other, kept in ledger.claims.items() if other != meeting}
+    """Return the ledger with all claims of one meeting replaced, and those forgotten that decide nothing any more.
+
+    That is looked for where the claims that were touched least lately are settled by what is put in.
+    """
+    entries = dict(ledger.claims)
+    entries.pop(meeting, None)
+    oldest = next(iter(entries.values()), ())
     if claims:
         entries[meeting] = claims
-    settled = _settled_before(Ledger(entries))
+    if not all(_is_settled(claim, _settled_before(claims)) for claim in oldest):
+        return Ledger(entries)
+    settled = _settled_before(claim for kept in entries.values() for claim in kept)
     unsettled = [c.wanted.time for kept in entries.values() for c in kept if not _is_settled(c, settled)]
     forgotten = min([settled, *unsettled])
     return Ledger(

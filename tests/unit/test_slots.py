@@ -136,3 +136,20 @@ def test_never_more_than_the_limit_and_never_idle(
             if c.wanted <= moment and (not c.granted or c.granted > moment) and (not c.ended or c.ended > moment)
         ]
         assert not (waits and waiting and len(paid) < limit)
+
+
+@given(claims_of_meetings, st.integers(1, 3), st.booleans(), st.integers(0, 30), st.integers(0, 7))
+def test_what_is_over_decides_nothing(
+    wanted: dict[str, tuple[int, int | None]], limit: int, waits: bool, since: int, gone: int
+) -> None:
+    """Claims that change at some time, or come new, are served as if all claims before were looked at."""
+    claims = {meeting: claim(*pair) for meeting, pair in wanted.items()}
+    right = settled(limit, waits=waits, **claims)
+    ledger = Ledger({meeting: (replace(c, granted=at(right[meeting])),) for meeting, c in claims.items()})
+    new = claim(since)
+    whole = Ledger({**ledger.claims, "new": (new,)})
+    (served,) = [right for _, found, right in misjudged(whole, limit, at(0), waits=waits) if found is new] or [None]
+    assert grant(ledger, "new", new, (), limit, waits=waits) == served
+    later = {meeting for meeting, (found,) in ledger.claims.items() if found.wanted.time >= since}
+    changed = with_claims(ledger, sorted(later)[gone % len(later)], ()) if later else ledger
+    assert list(misjudged(changed, limit, at(since), waits=waits)) == list(misjudged(changed, limit, waits=waits))
