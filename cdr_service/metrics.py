@@ -5,7 +5,7 @@ summed over machines; what the store holds is the same wherever it is asked for,
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -237,9 +237,9 @@ class TimedStore:
         self._store = store
         self._metrics = metrics
 
-    async def load(self, deployment: str, snapshot: Snapshot, keys: Iterable[Key]) -> None:
+    async def load(self, deployment: str, snapshot: Snapshot, keys: Iterable[Key], new: Collection[Key] = ()) -> None:
         """Add things to the snapshot; errors as the store's."""
-        await self._store.load(deployment, snapshot, keys)
+        await self._store.load(deployment, snapshot, keys, new)
 
     async def commit(self, deployment: str, commit: Commit) -> None:
         """Commit; errors as the store's."""

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from cdr_service.domain.bookkeeping import Bookkeeper
 from cdr_service.domain.commit import Document
-from cdr_service.domain.prefetch import folded_whole, named
+from cdr_service.domain.prefetch import begun, folded_whole, named
 from cdr_service.domain.records import Batch, Record, RejectedRecord
 from cdr_service.domain.workspace import DIRECTORY, SERVER, Key, Workspace
 
@@ -117,3 +117,8 @@ def named_by(pieces: Iterable[Piece]) -> set[Key]:
         for record in piece.records:
             keys |= named(record)
     return keys
+
+
+def begun_by(pieces: Iterable[Piece]) -> set[Key]:
+    """Return the keys of everything that begins with the records."""
+    return {key for piece in pieces for record in piece.records for key in begun(record)}

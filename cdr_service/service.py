@@ -8,7 +8,7 @@ process stored. Nothing here knows HTTP or Redis.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import chain, count
 from typing import Final, Protocol
@@ -26,7 +26,7 @@ from cdr_service.domain.sessions import Session
 from cdr_service.domain.steps import changes
 from cdr_service.domain.workspace import LEGS_OF, Key, NeedsLoad, Workspace
 from cdr_service.errors import Draining, StoreConflict, StoreUnavailable
-from cdr_service.parting import RECORDS_PER_COMMIT, Piece, Task, Waiting, named_by, parted
+from cdr_service.parting import RECORDS_PER_COMMIT, Piece, Task, Waiting, begun_by, named_by, parted
 
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 """Documents that wait for the store may take so much memory, or be a single larger one; beyond it the sender is asked
@@ -38,8 +38,8 @@ CONFLICTS_MAX: Final = 50
 class Store(Protocol):
     """What the use case needs of the store."""
 
-    async def load(self, deployment: str, snapshot: Snapshot, keys: Iterable[Key]) -> None:
-        """Add things to the snapshot; raise StoreUnavailable."""
+    async def load(self, deployment: str, snapshot: Snapshot, keys: Iterable[Key], new: Collection[Key] = ()) -> None:
+        """Add things to the snapshot; raise StoreUnavailable. What is `new` may be taken for absent without asking."""
         ...
 
     async def commit(self, deployment: str, commit: Commit) -> None:
@@ -232,8 +232,10 @@ class Intake:
     async def _commit(self, group: list[Waiting]) -> None:
         """Commit a group; a document of very many records takes several commits, in order."""
         for pieces in parted(group):
-            for _ in range(CONFLICTS_MAX):
-                commit, received = await self._work_out(pieces)
+            for attempt in range(CONFLICTS_MAX):
+                # What begins with a record is new, but for the rare case that the commit finds out.
+                begin = begun_by(pieces) if attempt == 0 else frozenset()
+                commit, received = await self._work_out(pieces, begin)
                 # Where nothing is written it is committed too: it checks that the store still has what we remember. The
                 # marks of what was seen before may have gone in a failover, and what a task found nothing to do for
                 # may have been changed by another process.
@@ -252,14 +254,14 @@ class Intake:
                 if piece.last:
                     piece.waiting.accept()
 
-    async def _work_out(self, pieces: list[Piece]) -> tuple[Commit, list[Received]]:
-        """Work out what the documents change, loading what that needs."""
+    async def _work_out(self, pieces: list[Piece], new: Collection[Key] = ()) -> tuple[Commit, list[Received]]:
+        """Work out what the documents change, loading what that needs; what is `new` need not be asked for."""
         snapshot, now = Snapshot(), self._clock()
-        await self._store.load(self.deployment.name, snapshot, named_by(pieces))
+        await self._store.load(self.deployment.name, snapshot, named_by(pieces), new)
         whole = folded_whole(chain.from_iterable(piece.records for piece in pieces), snapshot.things)
         await self._store.load(self.deployment.name, snapshot, behind(snapshot.things, "leg") | whole)
         for kind in ("call", "meeting", LEGS_OF):
-            await self._store.load(self.deployment.name, snapshot, behind(snapshot.things, kind))
+            await self._store.load(self.deployment.name, snapshot, behind(snapshot.things, kind), new)
         token = secrets.token_hex(8)
         while True:
             ids = (f"{token}-{number}" for number in count())

@@ -44,6 +44,22 @@ def named(record: Record) -> set[Key]:  # noqa: PLR0911 - one a record type
             return set()
 
 
+def begun(record: Record) -> set[Key]:
+    """Return the keys of what begins with a record, so that it is most likely not known yet.
+
+    A call that nobody knows is at first a meeting of its own.
+    """
+    match record:
+        case CallStart(call=call, call_correlator=correlator):
+            return {("call", call), ("meeting", call), ("meeting", correlator or call)}
+        case CallLegStart(leg=leg, call=named_call):
+            return {("leg", leg), *_if_named("meeting", named_call)}
+        case RecordingStart(recording=id_) | StreamingStart(streaming=id_):
+            return {("recording", id_)}
+        case _:
+            return set()
+
+
 def folded_whole(records: Iterable[Record], things: Mapping[Key, Any]) -> set[Key]:
     """Return the indexes of the calls whose meetings the records cause to be folded as a whole, as far as is known.
 

@@ -163,8 +163,10 @@ class Workspace:
         """Return every leg that was ever on one of the calls."""
         calls = list(calls)
         stored = [call for call in calls if self._loaded.get(("call", call)) is not None]
-        self.need((LEGS_OF, call) for call in stored)
-        known = [self._loaded[LEGS_OF, call] for call in stored]
+        indexes = [(LEGS_OF, call) for call in stored]
+        self.need(indexes)
+        self.read.update(indexes)
+        known = [self._loaded[index] for index in indexes]
         ids = sorted(set().union(*known, *(self.legs_added.get(call, ()) for call in calls)))
         self.need(("leg", leg) for leg in ids)
         return [leg for leg in map(self.leg, ids) if leg is not None]

@@ -1,6 +1,6 @@
 """Takes the kept documents in again, in the order in which they were received, on a store in memory."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, NamedTuple, Protocol
 
 from cdr_service.domain.calls import Meeting
@@ -13,13 +13,14 @@ from cdr_service.domain.workspace import DIRECTORY, LEGS_OF, OPEN_IN, Key
 from cdr_service.repair.watching import Watch
 from cdr_service.service import Deployment, Intake, Store
 
-DOCUMENTS_AT_ONCE: Final = 50
+COMMITS_AT_ONCE: Final = 50
 
 
 class KeptDocument(NamedTuple):
     """A document as it was received."""
 
     id: str
+    """Of its commit; those of one commit have the same."""
     body: bytes
     bridge: str
     received: int
@@ -30,7 +31,7 @@ class Documents(Protocol):
     """The kept documents. May raise StoreUnavailable."""
 
     async def documents(self, deployment: str, after: str | None, count: int) -> list[KeptDocument]:
-        """Return up to `count` documents that were received after that entry, oldest first."""
+        """Return the documents of up to `count` commits that were received after that entry, oldest first."""
         ...
 
 
@@ -44,7 +45,7 @@ class MemoryStore:
         self.heard: dict[str, int] = {}
         """When a record of each call was last received."""
 
-    async def load(self, deployment: str, snapshot: Snapshot, keys: Iterable[Key]) -> None:
+    async def load(self, deployment: str, snapshot: Snapshot, keys: Iterable[Key], new: Collection[Key] = ()) -> None:
         """Add things to the snapshot; raise StoreUnavailable where the store beneath does."""
         missing = []
         for key in keys:
@@ -55,7 +56,7 @@ class MemoryStore:
             else:
                 missing.append(key)
         if missing and self._beneath is not None:
-            await self._beneath.load(deployment, snapshot, missing)
+            await self._beneath.load(deployment, snapshot, missing, new)
 
     async def commit(self, deployment: str, commit: Commit) -> None:  # noqa: ARG002 - there is one
         """Remember the changed things. Which calls are open is not: what ends without a record is not derived here."""
@@ -93,7 +94,7 @@ class Derivation:
     async def go_on(self, progress: Callable[[int], None] = lambda _: None) -> bool:
         """Take in what was received since; return whether there was anything."""
         before = self._last
-        while found := await self._documents.documents(self.intake.deployment.name, self._last, DOCUMENTS_AT_ONCE):
+        while found := await self._documents.documents(self.intake.deployment.name, self._last, COMMITS_AT_ONCE):
             for kept in found:
                 document = self._read(kept)
                 self._last, self.time = kept.id, kept.received

@@ -3,11 +3,13 @@
 A thing that is over is packed (`packing`): most of what a store holds is, and it hardly ever changes again.
 """
 
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
 
+from cdr_service.domain.commit import Document
 from cdr_service.domain.directory import Directory
 from cdr_service.domain.upkeep import is_over
 from cdr_service.domain.workspace import DIRECTORY, KINDS, Key, Thing
@@ -16,6 +18,9 @@ from cdr_service.store.packing import pack, unpack
 VERSION_BYTES: Final = 8
 ABSENT: Final = b""
 """The version of a thing that does not exist."""
+
+PACKED_DOCUMENTS: Final = "d"
+"""The field of an entry in the stream of received documents that has those of one commit."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoders: Final[dict[str, Callable[[bytes], Any]]] = {
@@ -36,3 +41,16 @@ def decode(key: Key, value: bytes | None) -> tuple[Any, bytes]:
     if value is None:
         return None, ABSENT
     return _decoders[key[0]](unpack(key, value[VERSION_BYTES:])), value[:VERSION_BYTES]
+
+
+_kept: Final = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
+
+
+def pack_documents(documents: Iterable[Document]) -> bytes:
+    """Return received documents as they are kept: together, because they are much alike and small."""
+    return zlib.compress(_encode([(document.bridge, document.body) for document in documents]), 1)
+
+
+def unpack_documents(packed: bytes) -> list[tuple[str, bytes]]:
+    """Return received documents, each with the `bridge` parameter of the URL that it came to."""
+    return _kept(zlib.decompress(packed))

@@ -1,11 +1,12 @@
 """What is kept to be taken in once more: dead letters with their bodies, and the documents as they were received."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from cdr_service.repair.derivation import KeptDocument
 from cdr_service.repair.letters import KeptLetter
+from cdr_service.store.codec import PACKED_DOCUMENTS, unpack_documents
 from cdr_service.store.connection import Connection
 from cdr_service.store.keys import Keys, removed_from
 
@@ -53,8 +54,9 @@ class RedisKept:
             await self._connection.execute("HINCRBY", keys.counts, removed_from(keys.dead_letters), 1)
 
     async def documents(self, deployment: str, after: str | None, count: int) -> list[KeptDocument]:
-        """Return up to `count` documents that were received after that entry."""
-        return [_document(*entry) for entry in await self._entries(Keys(deployment).documents, after, "+", count)]
+        """Return the documents of up to `count` commits that were received after that entry."""
+        entries = await self._entries(Keys(deployment).documents, after, "+", count)
+        return [document for entry in entries for document in _documents(*entry)]
 
     async def _entries(self, key: str, after: str | None, last: str, count: int) -> list[Entry]:
         start = f"({after}" if after else "-"
@@ -73,5 +75,6 @@ def _letter(entry: str, fields: Mapping[bytes, bytes], body: bytes) -> KeptLette
     )
 
 
-def _document(entry: str, fields: Mapping[bytes, bytes]) -> KeptDocument:
-    return KeptDocument(entry, zlib.decompress(fields[b"b"]), fields[b"bridge"].decode(), int(fields[b"at"]))
+def _documents(entry: str, fields: Mapping[bytes, bytes]) -> Iterator[KeptDocument]:
+    for bridge, body in unpack_documents(fields[PACKED_DOCUMENTS.encode()]):
+        yield KeptDocument(entry, body, bridge, int(fields[b"at"]))

@@ -1,12 +1,12 @@
 """The store of the intake: loads things, and commits everything or nothing in one round trip."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
 from cdr_service.domain.commit import Commit, Snapshot
-from cdr_service.domain.workspace import HEARD, Key
+from cdr_service.domain.workspace import HEARD, LEGS_OF, Key, Workspace
 from cdr_service.errors import StoreConflict, StoreUnavailable
 from cdr_service.store.cache import Cache
 from cdr_service.store.codec import ABSENT, VERSION_BYTES, decode
@@ -65,31 +65,42 @@ class RedisStore:
         """
         return self._generations.get(deployment, 0)
 
-    async def load(self, deployment: str, snapshot: Snapshot, keys: Iterable[Key]) -> None:
-        """Add things to the snapshot, from what this process remembers or from the store; raise StoreUnavailable."""
+    async def load(self, deployment: str, snapshot: Snapshot, keys: Iterable[Key], new: Collection[Key] = ()) -> None:
+        """Add things to the snapshot, from what this process remembers or from the store; raise StoreUnavailable.
+
+        What is likely `new` and is not remembered is taken for absent without asking. A commit checks that it is.
+        """
         await self.layouts.settle(deployment)
-        cache, names = self._cache(deployment), Keys(deployment)
+        cache = self._cache(deployment)
         missing: list[Key] = []
         for key in keys:
             found = cache.get(key)
-            if found is None:
-                missing.append(key)
-            else:
+            if found is not None:
                 snapshot.things[key], snapshot.versions[key] = found
-        if not missing:
-            return
-        requests = [names.read(key) for key in missing]
+            elif key in new:
+                snapshot.things[key], snapshot.versions[key] = None, ABSENT
+            else:
+                missing.append(key)
+        if missing:
+            await self._read(deployment, snapshot, missing)
+
+    async def _read(self, deployment: str, snapshot: Snapshot, keys: list[Key]) -> None:
+        """Add things to the snapshot as they are in the store, and remember what a commit can check."""
+        cache, names = self._cache(deployment), Keys(deployment)
+        requests = [names.read(key) for key in keys]
         try:
-            if any(key[0] == "session" for key in missing):
+            if any(key[0] == "session" for key in keys):
                 answers = await self._load_replicated(names, requests)
             else:
                 answers = await self.connection.pipeline(requests)
         except StoreUnavailable:
             self._forget(deployment)
             raise
-        for key, answer in zip(missing, answers, strict=True):
+        for key, answer in zip(keys, answers, strict=True):
             if key[0] in INDEXES:
-                snapshot.things[key] = frozenset(member.decode() for member in answer)
+                snapshot.things[key] = members = frozenset(member.decode() for member in answer)
+                if key[0] == LEGS_OF:
+                    cache.put(key, (members, ABSENT))
             elif key[0] == HEARD:
                 snapshot.things[key] = None if answer is None else int(float(answer))
             else:
@@ -121,7 +132,10 @@ class RedisStore:
         work.check(names.layout, self.layouts.current)
         things = list(checked(commit))
         for key in things:
-            work.check(names.thing(key), commit.snapshot.versions.get(key, ABSENT))
+            if key[0] == LEGS_OF:
+                work.check_members(names.thing(key), len(commit.snapshot.things[key]))
+            else:
+                work.check(names.thing(key), commit.snapshot.versions.get(key, ABSENT))
         written = self._deployments[deployment]
         for command in commands(names, commit, version, written.policy, written.bounds, printer):
             work.command(*command)
@@ -145,9 +159,7 @@ class RedisStore:
         if commit.events:
             self._told[deployment] = commit
             self._printed[deployment] = printed
-        for key, thing in workspace.changed.items():
-            if thing != workspace.before(key):
-                cache.put(key, (thing, version if thing is not None else ABSENT))
+        _remember(cache, workspace, version)
 
     def _conflict(self, deployment: str, conflicts: list[bytes], things: Iterable[Key]) -> StoreConflict:
         """Forget what may be out of date; return what is to be raised."""
@@ -157,12 +169,26 @@ class RedisStore:
         return StoreConflict(f"{len(conflicts)} things were changed by another process")
 
 
+def _remember(cache: Cache, workspace: Workspace, version: bytes) -> None:
+    """Remember what a commit changed, and of calls that it began or that are remembered, which legs are on them."""
+    for key, thing in workspace.changed.items():
+        if thing != workspace.before(key):
+            cache.put(key, (thing, version if thing is not None else ABSENT))
+            if key[0] == "call" and (thing is None or workspace.before(key) is None):
+                cache.put((LEGS_OF, key[1]), (frozenset(), ABSENT))
+    for call, legs in workspace.legs_added.items():
+        known = cache.get((LEGS_OF, call))
+        if known is not None:
+            cache.put((LEGS_OF, call), (known[0] | legs, ABSENT))
+
+
 class _Work:
     """The arguments of the commit script, with every key named once."""
 
     def __init__(self) -> None:
         self._places: dict[str, int] = {}
         self._checks: list[int | bytes] = []
+        self._indexes: list[int] = []
         self._commands: list[Any] = []
 
     @property
@@ -171,13 +197,17 @@ class _Work:
 
     @property
     def arguments(self) -> list[Any]:
-        return [len(self._checks) // 2, *self._checks, *self._commands]
+        checks, indexes = self._checks, self._indexes
+        return [len(checks) // 2, *checks, len(indexes) // 2, *indexes, *self._commands]
 
     def _place(self, key: str) -> int:
         return self._places.setdefault(key, len(self._places) + 1)
 
     def check(self, key: str, version: bytes) -> None:
         self._checks += (self._place(key), version)
+
+    def check_members(self, key: str, count: int) -> None:
+        self._indexes += (self._place(key), count)
 
     def command(self, name: str, key: str, *arguments: Any) -> None:
         self._commands += (len(arguments) + 2, name, self._place(key), *arguments)

@@ -16,7 +16,7 @@ from cdr_service.domain.text import harmless_json
 from cdr_service.domain.timeline import Standing, Transition
 from cdr_service.domain.upkeep import is_loose
 from cdr_service.domain.workspace import LEGS_OF, OPEN_IN, Key
-from cdr_service.store.codec import encode
+from cdr_service.store.codec import PACKED_DOCUMENTS, encode, pack_documents
 from cdr_service.store.keys import Keys
 
 Command = tuple[str, str, *tuple[Any, ...]]
@@ -65,9 +65,9 @@ def _appended(keys: Keys, commit: Commit, bounds: Bounds, process: str) -> Itera
         fields = _dead_letter(letter, commit.received)
         # Exactly: they may be large, and are few enough that it costs nothing.
         yield ("XADD", keys.dead_letters, "MAXLEN", "=", bounds.dead_letters, "*", *fields)
-    for document in commit.documents:
-        packed = zlib.compress(document.body, 1)
-        yield ("XADD", keys.documents, "*", "b", packed, "bridge", document.bridge, "at", commit.received)
+    if commit.documents:
+        packed = pack_documents(commit.documents)
+        yield ("XADD", keys.documents, "*", PACKED_DOCUMENTS, packed, "at", commit.received)
         yield ("HINCRBY", keys.counts, DOCUMENT_BYTES, len(packed))
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import AsyncExitStack
 from itertools import count
 from pathlib import Path
@@ -172,12 +172,12 @@ class Interrupted:
         self._store = store
         self._happens = happens
 
-    async def load(self, deployment: str, snapshot: Snapshot, keys: Iterable[Key]) -> None:
+    async def load(self, deployment: str, snapshot: Snapshot, keys: Iterable[Key], new: Collection[Key] = ()) -> None:
         """Load, after what happens."""
         if not self.interruptions:
             self.interruptions += 1
             await self._happens()
-        await self._store.load(deployment, snapshot, keys)
+        await self._store.load(deployment, snapshot, keys, new)
 
     async def commit(self, deployment: str, commit: Commit) -> None:
         """Commit."""
