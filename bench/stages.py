@@ -82,11 +82,11 @@ async def measure(size: int, together: int, *, meetings: int = MEETINGS) -> tupl
         group = [Waiting(document=document, done=loop.create_future()) for document in documents]
         for pieces in parted(group):
             with stages.time("work out"):
-                commit, received = await intake._work_out(pieces)  # noqa: SLF001 - a stage of it is what is measured
+                worked = await intake._work_out(pieces)  # noqa: SLF001 - a stage of it is what is measured
             with stages.time("write"):
-                await store.commit("default", commit)
+                await store.commit("default", worked.commit)
             with stages.time("tell"):
-                reporter.committed("default", commit, received)
+                reporter.committed("default", worked.commit, worked.received)
     return dict(stages.seconds), records
 
 

@@ -2,16 +2,17 @@
 
 A Call Bridge forgets a record when it gets our 200. So a document is parsed, applied, decided and committed in one
 atomic step, and only then answered. Documents that wait at the same moment share one commit, which also makes a store
-that syncs every write affordable. A commit that meets a change of another process is worked out anew on what that
-process stored. Nothing here knows HTTP or Redis.
+that syncs every write affordable; while it is under way, those that came meanwhile are worked out on what it changes,
+and committed after it. A commit that meets a change of another process is worked out anew on what that process stored,
+and so is what was worked out on it. Nothing here knows HTTP or Redis.
 """
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import chain, count
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -42,8 +43,12 @@ class Store(Protocol):
         """Add things to the snapshot; raise StoreUnavailable. What is `new` may be taken for absent without asking."""
         ...
 
-    async def commit(self, deployment: str, commit: Commit) -> None:
-        """Change everything or nothing; raise StoreConflict where something changed meanwhile, or StoreUnavailable."""
+    def commit(self, deployment: str, commit: Commit) -> Awaitable[None]:
+        """Change everything or nothing; raise StoreConflict where something changed meanwhile, or StoreUnavailable.
+
+        From this call on `load` gives what the commit changes, though it is not awaited yet. Where it fails, what was
+        worked out on it counts for nothing.
+        """
         ...
 
 
@@ -70,6 +75,14 @@ class Deployment(Struct, frozen=True, kw_only=True):
     options: Options = Options()
 
 
+class _Worked(NamedTuple):
+    """What documents and tasks come to, ready to be committed."""
+
+    pieces: list[Piece]
+    commit: Commit
+    received: list[Received]
+
+
 class Intake:
     """Takes in the documents of one deployment. Use as an async context manager: leaving it waits for what is due."""
 
@@ -80,6 +93,8 @@ class Intake:
         self._observer = observer
         self._clock = clock
         self._queue: asyncio.Queue[Waiting] = asyncio.Queue()
+        self._held: Waiting | None = None
+        """Was taken from the queue, and is to go first into the next commit."""
         self._waiting_bytes = 0
         self._draining = False
         self._ending: dict[str, asyncio.Task[None]] = {}
@@ -165,23 +180,96 @@ class Intake:
         await asyncio.shield(waiting.done)
 
     async def _work(self) -> None:
+        before: asyncio.Task[Exception | None] | None = None
         while True:
-            group = [await self._queue.get()]
-            records = group[0].records
-            while not self._queue.empty() and records < RECORDS_PER_COMMIT:
-                group.append(self._queue.get_nowait())
-                records += group[-1].records
-            try:
-                await self._take(group)
-            except StoreUnavailable as problem:
-                # Those behind would wait in vain as well, one time-out after the other.
-                while not self._queue.empty():
-                    group.append(self._queue.get_nowait())
-                self._refuse(group, problem)
-            except Exception as problem:  # noqa: BLE001 - the intake must outlive whatever is wrong with one document
-                self._refuse(group, StoreUnavailable(f"the intake failed ({type(problem).__name__})"))
-            for _ in group:
-                self._queue.task_done()
+            group = await self._gathered()
+            under_way = before if before is not None and not before.done() else None
+            worked = await self._ahead(group)
+            problem = await under_way if under_way is not None else None
+            before = None
+            if isinstance(problem, StoreUnavailable):
+                self._refuse_all(group, problem)
+            elif problem is not None or worked is None:
+                await self._take_all(group)
+            else:
+                before = await self._begin(group, worked)
+
+    async def _gathered(self) -> list[Waiting]:
+        """Return the next that go into one commit."""
+        group = [self._held or await self._queue.get()]
+        self._held = None
+        records = group[0].records
+        while not self._queue.empty():
+            following = self._queue.get_nowait()
+            records += following.records
+            if records > RECORDS_PER_COMMIT:
+                self._held = following
+                break
+            group.append(following)
+        return group
+
+    async def _ahead(self, group: list[Waiting]) -> _Worked | None:
+        """Work out a group while the commit before it is under way; None where that has to be over first."""
+        if group[0].records > RECORDS_PER_COMMIT:
+            return None
+        (pieces,) = parted(group)
+        try:
+            return await self._work_out(pieces, begun_by(pieces))
+        except Exception:  # noqa: BLE001 - it comes again when the group is taken alone, and is dealt with there
+            return None
+
+    async def _begin(self, group: list[Waiting], worked: _Worked) -> asyncio.Task[Exception | None] | None:
+        """Begin a commit; return the task that finishes it, or None where it is over already."""
+        try:
+            sent = self._store.commit(self.deployment.name, worked.commit)
+        except Exception:  # noqa: BLE001 - a fault of ours, found alone in one of the documents
+            await self._take_all(group)
+            return None
+        return asyncio.create_task(self._finish(group, worked, sent))
+
+    async def _finish(self, group: list[Waiting], worked: _Worked, sent: Awaitable[None]) -> Exception | None:
+        """Await a commit and tell those who wait; return why it did not happen, so that nothing may build on it."""
+        try:
+            await sent
+            self._tell(worked)
+        except StoreUnavailable as problem:
+            self._refuse_all(group, problem)
+            return problem
+        except Exception as problem:  # noqa: BLE001 - a conflict, or a fault of ours: both are dealt with there
+            await self._take_all(group)
+            return problem
+        self._done(group)
+        return None
+
+    async def _take_all(self, group: list[Waiting]) -> None:
+        """Take a group for which no other commit is under way."""
+        try:
+            await self._take(group)
+        except StoreUnavailable as problem:
+            self._refuse_all(group, problem)
+        except Exception as problem:  # noqa: BLE001 - the intake must outlive whatever is wrong with one document
+            self._refuse(group, StoreUnavailable(f"the intake failed ({type(problem).__name__})"))
+            self._done(group)
+        else:
+            self._done(group)
+
+    def _refuse_all(self, group: list[Waiting], problem: StoreUnavailable) -> None:
+        """Refuse a group, and those behind: they would wait in vain as well, one time-out after the other."""
+        group = [*group, *self._behind()]
+        self._refuse(group, problem)
+        self._done(group)
+
+    def _done(self, group: list[Waiting]) -> None:
+        for _ in group:
+            self._queue.task_done()
+
+    def _behind(self) -> Iterator[Waiting]:
+        """Yield, and take away, those that wait."""
+        if self._held is not None:
+            yield self._held
+            self._held = None
+        while not self._queue.empty():
+            yield self._queue.get_nowait()
 
     async def _take(self, group: list[Waiting]) -> None:
         """Commit a group of documents and tell those who wait; one that breaks the group is taken alone.
@@ -232,30 +320,34 @@ class Intake:
     async def _commit(self, group: list[Waiting]) -> None:
         """Commit a group; a document of very many records takes several commits, in order."""
         for pieces in parted(group):
-            for attempt in range(CONFLICTS_MAX):
-                # What begins with a record is new, but for the rare case that the commit finds out.
-                begin = begun_by(pieces) if attempt == 0 else frozenset()
-                commit, received = await self._work_out(pieces, begin)
+            for _ in range(CONFLICTS_MAX):
+                worked = await self._work_out(pieces)
                 # Where nothing is written it is committed too: it checks that the store still has what we remember. The
                 # marks of what was seen before may have gone in a failover, and what a task found nothing to do for
                 # may have been changed by another process.
                 try:
-                    await self._store.commit(self.deployment.name, commit)
+                    await self._store.commit(self.deployment.name, worked.commit)
                 except StoreConflict:
                     continue
-                self._observer.committed(self.deployment.name, commit, received)
-                self._go_on(commit)
-                for piece in pieces:
-                    piece.waiting.new |= piece.new
+                self._tell(worked)
                 break
             else:
                 raise StoreUnavailable("other processes kept changing the same calls")
-            for piece in pieces:
-                if piece.last:
-                    piece.waiting.accept()
 
-    async def _work_out(self, pieces: list[Piece], new: Collection[Key] = ()) -> tuple[Commit, list[Received]]:
-        """Work out what the documents change, loading what that needs; what is `new` need not be asked for."""
+    def _tell(self, worked: _Worked) -> None:
+        """Tell what was committed, and those who wait for it."""
+        self._observer.committed(self.deployment.name, worked.commit, worked.received)
+        self._go_on(worked.commit)
+        for piece in worked.pieces:
+            piece.waiting.new |= piece.new
+            if piece.last:
+                piece.waiting.accept()
+
+    async def _work_out(self, pieces: list[Piece], new: Collection[Key] = ()) -> _Worked:
+        """Work out what the documents change, loading what that needs.
+
+        What begins with a record is `new` but for rare cases: it need not be asked for, the commit finds out.
+        """
         snapshot, now = Snapshot(), self._clock()
         await self._store.load(self.deployment.name, snapshot, named_by(pieces), new)
         whole = folded_whole(chain.from_iterable(piece.records for piece in pieces), snapshot.things)
@@ -271,7 +363,7 @@ class Intake:
             except NeedsLoad as need:
                 await self._store.load(self.deployment.name, snapshot, need.keys)
                 continue
-            return commit, received
+            return _Worked(pieces, commit, received)
 
     def _apply(
         self, snapshot: Snapshot, workspace: Workspace, pieces: list[Piece], ids: Iterator[str], now: int

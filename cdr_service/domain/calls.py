@@ -132,8 +132,11 @@ class Meeting(Struct, frozen=True, array_like=True, gc=False):
 
 def identity_at(leg: Leg, at: OrderKey) -> Identity:
     """Return who the leg belonged to by what was known at that time."""
-    known = [observed.identity for observed in leg.observed if observed.since <= at]
-    return known[-1] if known else leg.identity
+    known = leg.identity
+    for observed in leg.observed:
+        if observed.since <= at:
+            known = observed.identity
+    return known
 
 
 def presences(legs: Iterable[Leg]) -> dict[str, str]:
@@ -169,7 +172,7 @@ def _until_end(found: Iterable[Stay], calls: Mapping[str, Call]) -> Iterator[tup
         call_ended = call.end is not None and (stay.left is None or stay.left > call.end)
         left = call.end if call_ended else stay.left
         if left is None or left > stay.joined:
-            yield replace(stay, left=left), call_ended
+            yield (replace(stay, left=left) if call_ended else stay), call_ended
 
 
 def _moved_away(leg: Leg, calls: Mapping[str, Call]) -> OrderKey | None:
@@ -205,8 +208,9 @@ def leg_occurrences(leg: Leg, presence: str, calls: Mapping[str, Call], view: Vi
     for stay, call_ended in _until_end(all_stays, calls):
         # Only the first stay of a leg goes on from the one that it was moved from; later ones are comings of its own.
         goes_on = view.since is not None and stay.joined == all_stays[0].joined
-        joined = min(stay.joined, view.since) if goes_on and view.since else stay.joined
-        found += _stay_occurrences(leg, presence, replace(stay, joined=joined), call_ended, hindsight=view.hindsight)
+        if goes_on and view.since and view.since < stay.joined:
+            stay = replace(stay, joined=view.since)  # noqa: PLW2901 - the same stay, begun earlier
+        found += _stay_occurrences(leg, presence, stay, call_ended, hindsight=view.hindsight)
     if view.arrivals and presence:
         for stay, call_ended in _until_end(arrivals(leg), calls):
             place = (stay.call, leg.id, presence)

@@ -7,7 +7,7 @@ dropped.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -36,16 +36,51 @@ class Element(NamedTuple):
     convert: Converter
 
 
-Table = tuple[Element, ...]
+class Table(NamedTuple):
+    """The elements that something may hold."""
+
+    elements: tuple[Element, ...]
+    as_documented: Mapping[str, Element]
+    """Those with one spelling, as Cisco writes it."""
+    spellings: frozenset[str]
+    """All spellings, in lower case."""
 
 
 def table(*rows: Row) -> Table:
     """Make a table of rows."""
-    return tuple(Element(tuple(spellings.lower().split()), field, convert) for spellings, field, convert in rows)
+    elements = [(row[0], Element(tuple(row[0].lower().split()), *row[1:])) for row in rows]
+    alone = {written: element for written, element in elements if len(element.spellings) == 1}
+    spellings = frozenset(spelling for _, element in elements for spelling in element.spellings)
+    return Table(tuple(element for _, element in elements), alone, spellings)
 
 
-def read(elements: Table, content: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def read(table: Table, content: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the fields found in an element's content, and the rest under the names that the sender used."""
+    fields: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    for name, value in content.items():
+        element = table.as_documented.get(name)
+        if element is None:
+            if name.lower() in table.spellings:
+                return _read_however_spelled(table.elements, content)
+            rest[name] = value
+            continue
+        _, field, convert = element
+        known, left = convert(value)
+        if left:
+            rest[name] = left
+        if known is None:
+            continue
+        if field:
+            fields[field] = known
+        else:
+            fields.update(known)
+    return fields, rest
+
+
+def _read_however_spelled(
+    elements: Iterable[Element], content: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     names = {name.lower(): name for name in content}
     fields: dict[str, Any] = {}
     rest = content.copy()

@@ -118,8 +118,10 @@ def video_at(leg: Leg, at: OrderKey, *, hindsight: bool) -> bool | None:
     told = leg.ending.uses_video if hindsight and leg.ending else None
     if told is False:
         return False
-    seen = [seen.video for seen in leg.video_seen if seen.since <= at]
-    return seen[-1] if seen else told
+    for seen in leg.video_seen:
+        if seen.since <= at:
+            told = seen.video
+    return told
 
 
 def _judged_at_end(leg: Leg, call: str) -> tuple[Stay, ...]:

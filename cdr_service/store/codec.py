@@ -4,7 +4,7 @@ A thing that is over is packed (`packing`): most of what a store holds is, and i
 """
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -19,8 +19,9 @@ VERSION_BYTES: Final = 8
 ABSENT: Final = b""
 """The version of a thing that does not exist."""
 
-PACKED_DOCUMENTS: Final = "d"
+PACKED_DOCUMENTS: Final = b"d"
 """The field of an entry in the stream of received documents that has those of one commit."""
+_OF_LAYOUT_1: Final = b"b"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoders: Final[dict[str, Callable[[bytes], Any]]] = {
@@ -51,6 +52,12 @@ def pack_documents(documents: Iterable[Document]) -> bytes:
     return zlib.compress(_encode([(document.bridge, document.body) for document in documents]), 1)
 
 
-def unpack_documents(packed: bytes) -> list[tuple[str, bytes]]:
-    """Return received documents, each with the `bridge` parameter of the URL that it came to."""
-    return _kept(zlib.decompress(packed))
+def packed_in(entry: Mapping[bytes, bytes]) -> bytes:
+    """Return the packed documents that an entry of their stream has, or the one that layout 1 put there."""
+    return entry[_OF_LAYOUT_1] if _OF_LAYOUT_1 in entry else entry[PACKED_DOCUMENTS]
+
+
+def kept_documents(entry: Mapping[bytes, bytes]) -> list[tuple[str, bytes]]:
+    """Return the documents that an entry has, each with the `bridge` parameter of the URL that it came to."""
+    unpacked = zlib.decompress(packed_in(entry))
+    return [(entry[b"bridge"].decode(), unpacked)] if _OF_LAYOUT_1 in entry else _kept(unpacked)

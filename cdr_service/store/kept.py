@@ -6,7 +6,7 @@ from typing import Final
 
 from cdr_service.repair.derivation import KeptDocument
 from cdr_service.repair.letters import KeptLetter
-from cdr_service.store.codec import PACKED_DOCUMENTS, unpack_documents
+from cdr_service.store.codec import kept_documents
 from cdr_service.store.connection import Connection
 from cdr_service.store.keys import Keys, removed_from
 
@@ -76,5 +76,5 @@ def _letter(entry: str, fields: Mapping[bytes, bytes], body: bytes) -> KeptLette
 
 
 def _documents(entry: str, fields: Mapping[bytes, bytes]) -> Iterator[KeptDocument]:
-    for bridge, body in unpack_documents(fields[PACKED_DOCUMENTS.encode()]):
+    for bridge, body in kept_documents(fields):
         yield KeptDocument(entry, body, bridge, int(fields[b"at"]))

@@ -1,12 +1,13 @@
 """The store of the intake: loads things, and commits everything or nothing in one round trip."""
 
+import asyncio
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
 from cdr_service.domain.commit import Commit, Snapshot
-from cdr_service.domain.workspace import HEARD, LEGS_OF, Key, Workspace
+from cdr_service.domain.workspace import HEARD, LEGS_OF, OPEN_IN, Key, Workspace
 from cdr_service.errors import StoreConflict, StoreUnavailable
 from cdr_service.store.cache import Cache
 from cdr_service.store.codec import ABSENT, VERSION_BYTES, decode
@@ -16,6 +17,9 @@ from cdr_service.store.layout import Layouts
 from cdr_service.store.writes import Bounds, checked, commands
 
 COMMIT: Final = Script(files(__package__).joinpath("commit.lua").read_text())
+
+UNCHECKED: Final = (OPEN_IN, HEARD)
+"""What no commit checks, so that it is read only when the commit before is over."""
 
 LAYOUT_PLACE: Final = b"1"
 """Of the layout's key among those of a commit: it is checked first."""
@@ -52,6 +56,8 @@ class RedisStore:
         self._told: dict[str, Commit] = {}
         self._generations: dict[str, int] = {}
         self._caches: dict[str, Cache] = {}
+        self._under_way: dict[str, asyncio.Event] = {}
+        """By deployment, set when the commit that was made last is over."""
         self.layouts = Layouts(connection, process)
 
     def _cache(self, deployment: str) -> Cache:
@@ -86,6 +92,8 @@ class RedisStore:
 
     async def _read(self, deployment: str, snapshot: Snapshot, keys: list[Key]) -> None:
         """Add things to the snapshot as they are in the store, and remember what a commit can check."""
+        if any(key[0] in UNCHECKED for key in keys) and deployment in self._under_way:
+            await self._under_way[deployment].wait()
         cache, names = self._cache(deployment), Keys(deployment)
         requests = [names.read(key) for key in keys]
         try:
@@ -123,15 +131,13 @@ class RedisStore:
             return await self.connection.pipeline(requests)
         return (await self.connection.replicated(names.fence, [*requests, ("SET", names.fence, "")]))[:-1]
 
-    async def commit(self, deployment: str, commit: Commit) -> None:
-        """Change everything or nothing; raise StoreConflict or StoreUnavailable."""
+    def commit(self, deployment: str, commit: Commit) -> Awaitable[None]:
+        """Change everything or nothing; raise StoreConflict or StoreUnavailable. See `service.Store`."""
         version, names = os.urandom(VERSION_BYTES), Keys(deployment)
-        cache, workspace = self._cache(deployment), commit.workspace
         printer = f"{self.process}.{self.generation(deployment)}"
         work = _Work()
         work.check(names.layout, self.layouts.current)
-        things = list(checked(commit))
-        for key in things:
+        for key in checked(commit):
             if key[0] == LEGS_OF:
                 work.check_members(names.thing(key), len(commit.snapshot.things[key]))
             else:
@@ -147,6 +153,12 @@ class RedisStore:
                 self._printed[deployment] = before.events[-1].event_id
             printed = self._printed.get(deployment, f"-{commit.events[0].event_id}")
             work.command("HSET", names.printers, printer, printed)
+        _remember(self._cache(deployment), commit.workspace, version)
+        over = self._under_way[deployment] = asyncio.Event()
+        return self._sent(deployment, commit, work, printed, over)
+
+    async def _sent(self, deployment: str, commit: Commit, work: "_Work", printed: str, over: asyncio.Event) -> None:
+        """Send a commit; where it does not happen, forget what rests on it."""
         try:
             conflicts = await self.connection.script(COMMIT, work.keys, work.arguments, replicated=True)
         except BaseException:
@@ -154,16 +166,20 @@ class RedisStore:
             self._forget(deployment)
             self._generations[deployment] = self.generation(deployment) + 1
             raise
+        finally:
+            over.set()
         if conflicts:
-            raise self._conflict(deployment, conflicts, things)
+            raise self._conflict(deployment, conflicts, commit)
         if commit.events:
             self._told[deployment] = commit
             self._printed[deployment] = printed
-        _remember(cache, workspace, version)
 
-    def _conflict(self, deployment: str, conflicts: list[bytes], things: Iterable[Key]) -> StoreConflict:
-        """Forget what may be out of date; return what is to be raised."""
-        self._cache(deployment).forget(things)
+    def _conflict(self, deployment: str, conflicts: list[bytes], commit: Commit) -> StoreConflict:
+        """Forget what may be out of date, and what did not happen; return what is to be raised."""
+        cache = self._cache(deployment)
+        cache.forget(checked(commit))
+        calls = {key[1] for key in commit.workspace.changed if key[0] == "call"}
+        cache.forget((LEGS_OF, call) for call in calls | commit.workspace.legs_added.keys())
         if LAYOUT_PLACE in conflicts:
             self.layouts.doubt(deployment)
         return StoreConflict(f"{len(conflicts)} things were changed by another process")

@@ -9,7 +9,7 @@ import msgspec
 from cdr_service.domain.directory import Directory
 from cdr_service.domain.sessions import Session
 from cdr_service.domain.workspace import DIRECTORY
-from cdr_service.store.codec import PACKED_DOCUMENTS, VERSION_BYTES, decode, encode
+from cdr_service.store.codec import VERSION_BYTES, decode, encode, packed_in
 from cdr_service.store.connection import Connection, Script
 from cdr_service.store.history import RedisHistory
 from cdr_service.store.keys import Keys, dropped_from, removed_from
@@ -209,7 +209,7 @@ class Upkeep:
             if _entry_time(entry) >= since and used - freed <= most_bytes:
                 break
             gone.append(entry)
-            freed += len(fields[fields.index(PACKED_DOCUMENTS.encode()) + 1])
+            freed += len(packed_in(dict(zip(fields[::2], fields[1::2], strict=True))))
         if gone:
             await self._connection.pipeline(
                 [("XDEL", keys.documents, *gone), ("HINCRBY", keys.counts, DOCUMENT_BYTES, -freed)]

@@ -14,14 +14,15 @@ from cdr_service.domain.workspace import KINDS
 from cdr_service.errors import StoreLayoutError, StoreUnavailable
 from cdr_service.store.codec import VERSION_BYTES, decode
 from cdr_service.store.connection import Connection
+from cdr_service.store.kept import RedisKept
 from cdr_service.store.keys import Keys
 from cdr_service.store.layout import LAYOUT, MIGRATIONS, Layouts
 from cdr_service.store.packing import unpack
 from tests.feed import Feed, call_start, join
-from tests.integration.command import Service, run, running
+from tests.integration.command import Service, run, running, samples
 from tests.integration.servers import StoreServer, eventually, store_server
 from tests.integration.test_connection import connected
-from tests.layouts import FOR_EVER, answers, file_of, post_first, post_rest, put_up
+from tests.layouts import FIRST, FOR_EVER, answers, file_of, post_first, post_rest, put_up
 
 KEY = Keys("default").layout
 THINGS = "cdr:{default}:thing"
@@ -73,6 +74,12 @@ def facts(answer: Any) -> Any:
     return [facts(each) for each in answer] if isinstance(answer, list) else answer
 
 
+async def kept_bodies(url: str) -> set[bytes]:
+    """Return the received documents that a store keeps."""
+    async with connected(url) as connection:
+        return {document.body for document in await RedisKept(connection).documents("default", None, 1000)}
+
+
 def all_today(service: Service) -> dict[str, Any]:
     """Push everything and return what the API then says."""
     post_first(service)
@@ -100,6 +107,8 @@ class TestStoresOfEarlierReleases:
                 for path, answer in kept["answers"].items():
                     hold(answer, service.get(path), path)
                 assert server.ask("GET", KEY) == str(LAYOUT)
+                first = {body for case, count in FIRST.items() for body in samples(case)[:count]}
+                assert first <= asyncio.run(kept_bodies(server.url)), "the documents are there to be taken in anew"
                 post_rest(service)
                 later = answers(service)
         with store_server() as server:

@@ -27,7 +27,7 @@ from cdr_service.repair.watching import Watch
 from cdr_service.service import Deployment, Intake
 from cdr_service.simulator.people import HOLDERS
 from cdr_service.simulator.scenarios import documents, generate
-from cdr_service.store.codec import decode
+from cdr_service.store.codec import PACKED_DOCUMENTS, decode
 from cdr_service.store.connection import Connection, connect
 from cdr_service.store.embedded import running_server
 from cdr_service.store.history import RedisHistory
@@ -179,9 +179,9 @@ class Interrupted:
             await self._happens()
         await self._store.load(deployment, snapshot, keys, new)
 
-    async def commit(self, deployment: str, commit: Commit) -> None:
+    def commit(self, deployment: str, commit: Commit) -> Awaitable[None]:
         """Commit."""
-        await self._store.commit(deployment, commit)
+        return self._store.commit(deployment, commit)
 
 
 @pytest.fixture(scope="module")
@@ -589,7 +589,7 @@ class TestBounds:
             client.response_callbacks.clear()
             entries = client.execute_command("XRANGE", KEYS.documents, "-", "+")
             counted = client.execute_command("HGET", KEYS.counts, DOCUMENT_BYTES)
-        return [len(fields[fields.index(b"b") + 1]) for _, fields in entries], int(counted or 0)
+        return [len(fields[fields.index(PACKED_DOCUMENTS) + 1]) for _, fields in entries], int(counted or 0)
 
     def test_by_size(self, tmp_path: Path) -> None:
         """The oldest go once they take more than CDR_RAW_MAX_MB together, and the count stays right."""

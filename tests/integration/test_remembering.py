@@ -1,6 +1,6 @@
 """What a process remembers of the store, and what it takes for new without asking, is checked by every commit."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -41,10 +41,13 @@ class CountedConflicts(RedisStore):
     conflicts = 0
     asked = 0
 
-    async def commit(self, deployment: str, commit: Commit) -> None:
+    def commit(self, deployment: str, commit: Commit) -> Awaitable[None]:
         """Commit."""
+        return self._counted(super().commit(deployment, commit))
+
+    async def _counted(self, sent: Awaitable[None]) -> None:
         try:
-            await super().commit(deployment, commit)
+            await sent
         except StoreConflict:
             self.conflicts += 1
             raise

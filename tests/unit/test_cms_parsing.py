@@ -343,7 +343,7 @@ def one(kind: Kind[Any], content: str, **attributes: str) -> Any:
 @pytest.mark.parametrize("kind", EVERY_KIND, ids=lambda kind: kind.element)
 def test_nothing_is_required_but_what_tells_objects_apart(kind: Kind[Any]) -> None:
     """An object without any field, and one whose fields are all empty, are the same object."""
-    names = [spellings[0] for spellings, *_ in kind.table if not spellings[0].startswith("@")]
+    names = [spellings[0] for spellings, *_ in kind.table.elements if not spellings[0].startswith("@")]
     attributes = {"time": "2024-03-12T09:00:00Z"} if kind.element == "entry" else {}
     bare = one(kind, "", **attributes)
     assert one(kind, "".join(f"<{name}/>" for name in names), **attributes) == bare
