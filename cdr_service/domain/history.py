@@ -5,10 +5,11 @@ high each minute of it goes above where the hour began. So a late record changes
 what that means for the hours between follows from the sums. Hours are those of UTC, numbered from 1970.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from operator import itemgetter
 from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
@@ -158,6 +159,21 @@ class Series:
         for step in sorted(step for step in steps if step.series == self._name):
             level += steps[step]
             yield step.time, level
+
+
+class Levels:
+    """What one series was at the moments of some hours, whose steps must be known."""
+
+    def __init__(self, recorded: Recorded, name: str, hours: Iterable[int]) -> None:
+        series = Series(recorded, name)
+        self._known = [
+            known for hour in sorted(hours) for known in ((hour * HOUR, series.level(hour)), *series.levels(hour))
+        ]
+
+    def between(self, since: int, until: int) -> list[int]:
+        """Return every level from one moment to another, both included, in order; their hours must be those known."""
+        first = bisect_right(self._known, since, key=itemgetter(0)) - 1
+        return [level for _, level in self._known[first : bisect_right(self._known, until, key=itemgetter(0))]]
 
 
 class Peak(NamedTuple):

@@ -1,13 +1,12 @@
 """Past use of licenses as the Meeting Server itself tells it, beside ours."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
 from cdr_service.domain.history import HOUR, MINUTE
-from cdr_service.domain.history_views import HistoryView
 from cdr_service.domain.views import Time, rfc3339
 from cdr_service.domain.weights import SIXTHS
 
@@ -17,6 +16,8 @@ KEPT: Final = 72 * HOUR
 """So long is kept what they tell, in milliseconds."""
 NEAR: Final = 0.05
 """Licenses that are no difference: theirs have two decimals."""
+TRAILS: Final = 2 * MINUTE
+"""What the server tells may have been true so long before."""
 
 
 class PastUse(Struct, frozen=True, array_like=True):
@@ -44,11 +45,11 @@ class PastUseView(Struct, frozen=True, kw_only=True):
     personal: float
     """PMP+ in use, as the server counts them."""
     our_personal: int | None
-    """The most meetings on PMP+ in that minute by our history; null where that is not kept."""
+    """Meetings on PMP+ at that moment by our history; null where that is not kept."""
     shared_licenses: float
     """SMP+ in use: `full`, and a sixth of an audio-only or point-to-point call."""
     our_shared_licenses: float | None
-    """The most in that minute by our history."""
+    """The same by our history."""
     full: float
     """Calls on SMP+ that are neither of the next two; the server counts one that spans nodes in parts."""
     audio: float
@@ -56,7 +57,16 @@ class PastUseView(Struct, frozen=True, kw_only=True):
     point_to_point: float
     """Point-to-point calls on SMP+ that are not audio-only."""
     differs: bool
-    """Has neither this minute of our history nor the one before the server's figures?"""
+    """Is one of the server's figures outside of what ours were in the two minutes until then?"""
+
+
+class Ours(NamedTuple):
+    """What we say was in use from so long before a moment as the server trails, until that moment."""
+
+    personal: Sequence[int]
+    """Every number of meetings on PMP+, in order."""
+    sixths: Sequence[int]
+    """Every number of sixths from the shared pool, in order."""
 
 
 def merged(known: Iterable[PastUse], told: Iterable[PastUse], now: int) -> list[PastUse]:
@@ -65,32 +75,23 @@ def merged(known: Iterable[PastUse], told: Iterable[PastUse], now: int) -> list[
     return [by_slot[slot] for slot in sorted(by_slot, reverse=True)]
 
 
-def minutes_of(use: PastUse) -> tuple[int, int]:
-    """Return the begins of the minutes of ours that may tell the same: its own, and the one before, for it trails."""
-    minute = use.at // MINUTE * MINUTE
-    return minute, minute - MINUTE
-
-
-def past_use_view(deployment: str, use: PastUse, ours: Mapping[int, HistoryView]) -> PastUseView:
-    """Return a moment with theirs and ours, given our minutes by their begin."""
-    minutes = [ours.get(minute) for minute in minutes_of(use)]
-    known = [minute for minute in minutes if minute is not None]
-    now = minutes[0]
-    agrees = _near(float(use.personal), [minute.personal_peak for minute in known])
-    agrees = agrees and _near(use.shared_licenses, [minute.shared_licenses_peak for minute in known])
+def past_use_view(deployment: str, use: PastUse, ours: Ours | None) -> PastUseView:
+    """Return a moment with theirs and ours."""
+    licenses = [round(sixths / SIXTHS, 3) for sixths in ours.sixths] if ours else []
+    near = ours is None or (_near(float(use.personal), ours.personal) and _near(use.shared_licenses, licenses))
     return PastUseView(
         deployment=deployment,
         at=rfc3339(use.at),
         personal=float(use.personal),
-        our_personal=now.personal_peak if now else None,
+        our_personal=ours.personal[-1] if ours else None,
         shared_licenses=round(use.shared_licenses, 3),
-        our_shared_licenses=now.shared_licenses_peak if now else None,
+        our_shared_licenses=licenses[-1] if ours else None,
         full=float(use.full),
         audio=float(use.audio),
         point_to_point=float(use.point_to_point),
-        differs=bool(known) and not agrees,
+        differs=not near,
     )
 
 
 def _near(theirs: float, ours: Sequence[float]) -> bool:
-    return any(abs(theirs - one) <= NEAR for one in ours)
+    return min(ours) - NEAR <= theirs <= max(ours) + NEAR

@@ -12,6 +12,7 @@ from cdr_service.domain.history import (
     HOUR,
     MINUTE,
     STEP_MINUTES,
+    Levels,
     Peak,
     Recorded,
     Series,
@@ -24,6 +25,7 @@ from cdr_service.domain.history_views import DeploymentPeakView, HistoryView, Pe
 from cdr_service.domain.licensing import License
 from cdr_service.domain.options import Options
 from cdr_service.domain.pages import Cursor, Listing, Page, Place
+from cdr_service.domain.past import TRAILS, Ours
 from cdr_service.domain.policies import policies_of
 from cdr_service.domain.views import rfc3339
 from cdr_service.domain.weights import SIXTHS
@@ -107,17 +109,19 @@ class History:
         )
         return Page(items, more.encode() if more else None)
 
-    async def minutes(self, name: str, starts: Collection[int]) -> dict[int, HistoryView]:
-        """Return what was in use in minutes, by their begin in milliseconds, as far as they are kept."""
-        if not starts:
+    async def ours(self, name: str, moments: Iterable[int]) -> dict[int, Ours]:
+        """Return what was in use at moments (milliseconds) and shortly before; those that are not kept are left out."""
+        wanted = sorted(moments)
+        if not wanted:
             return {}
-        end = min(max(starts) + MINUTE, self._clock() + 1)
-        known = await self._history.recorded(name, end, {start // HOUR for start in starts})
-        peaks = _Peaks(name, known, self._policy(name, None))
+        hours = {time // HOUR for at in wanted for time in (at - TRAILS, at)}
+        known = await self._history.recorded(name, wanted[-1] + 1, (), hours)
+        policy = self._policy(name, None)
+        personal, sixths = (Levels(known, one, hours) for one in (usage.personal(policy), usage.sixths(policy)))
         return {
-            start: peaks.view(start, min(start + MINUTE, end))
-            for start in starts
-            if start < end and _overlaps(known, start, MINUTE)
+            at: Ours(personal.between(at - TRAILS, at), sixths.between(at - TRAILS, at))
+            for at in wanted
+            if known.first is not None and at >= known.first
         }
 
     def asked(self, deployment: str | None) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from cdr_service.domain.filters import PastUseFilters
 from cdr_service.domain.pages import Cursor, Listing, Page, Place
-from cdr_service.domain.past import KEPT, PastUse, PastUseView, minutes_of, past_use_view
+from cdr_service.domain.past import KEPT, PastUse, PastUseView, past_use_view
 from cdr_service.reading.history import History
 from cdr_service.reading.paging import cursor_of
 
@@ -46,8 +46,8 @@ class Past:
         views = []
         for rank, name in enumerate(names):
             own = [use for _, place, use in shown if place == rank]
-            ours = await self._history.minutes(name, {minute for use in own for minute in minutes_of(use)})
-            views += [(-use.at, rank, past_use_view(name, use, ours)) for use in own]
+            ours = await self._history.ours(name, [use.at for use in own])
+            views += [(-use.at, rank, past_use_view(name, use, ours.get(use.at))) for use in own]
         views.sort(key=lambda one: one[:2])
         more = Cursor(Listing.PAST, Place(-shown[-1][0], ""), names[shown[-1][1]]) if len(found) > len(shown) else None
         return Page([view for *_, view in views], more.encode() if more else None)

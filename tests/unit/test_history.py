@@ -12,6 +12,7 @@ from cdr_service.domain.history import (
     MINUTE,
     MINUTES,
     Before,
+    Levels,
     Peak,
     Recorded,
     Series,
@@ -83,6 +84,16 @@ def test_the_highest_use_is_found_with_its_moment(all_steps: Steps, before: int,
         found = exact_moment(Series(known, NAME), found)
     at, level = max(levels(all_steps, before, since, until), key=lambda one: (one[1], -one[0]))
     assert found == Peak(level, at)
+
+
+@given(all_steps=steps, before=st.integers(0, 9), until=times, length=st.integers(0, 5 * MINUTE))
+def test_what_was_shortly_before_a_moment(all_steps: Steps, before: int, until: int, length: int) -> None:
+    """Every level up to a moment is known, also over the turn of an hour, and that of the moment is the last."""
+    hours = {(until - length) // HOUR, until // HOUR}
+    found = Levels(recorded(all_steps, before, hours), NAME, hours).between(until - length, until)
+    counted = [level for _, level in levels(all_steps, before, until - length, until + 1)]
+    assert set(found) == set(counted)
+    assert found[-1] == counted[-1]
 
 
 @pytest.mark.parametrize(("second", "peak"), [(0, 0), (1, 6)])

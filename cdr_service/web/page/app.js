@@ -29,7 +29,12 @@ let ending = new AbortController();
 tokenFrom(tokens($("token")));
 themes($("theme"));
 const deployment = () => state?.deployment;
-const dialog = detail($("detail"), { deployment, closed: () => history.replaceState(null, "", shown.address()) });
+const dialog = detail($("detail"), {
+  deployment,
+  closed() {
+    if (location.hash.startsWith("#meeting=")) history.replaceState(null, "", shown.address());
+  },
+});
 const open = (id) => {
   history.replaceState(null, "", addressOf(id));
   dialog.show(id);
