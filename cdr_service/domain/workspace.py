@@ -108,6 +108,10 @@ class Workspace:
         """Return the thing as it was loaded."""
         return self._loaded.get(key)
 
+    def now(self, key: Key) -> Any:
+        """Return the thing as it is now, where it was loaded or changed; None else."""
+        return self.changed[key] if key in self.changed else self._loaded.get(key)
+
     def is_loaded(self, *key: str) -> bool:
         """Was the thing or index loaded?"""
         return key in self._loaded

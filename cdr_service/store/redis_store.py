@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from cdr_service.domain.commit import Commit, Snapshot
 from cdr_service.domain.workspace import HEARD, LEGS_OF, OPEN_IN, Key, Workspace
 from cdr_service.errors import StoreConflict, StoreUnavailable
-from cdr_service.store.cache import Cache
+from cdr_service.store.cache import Cache, done_with
 from cdr_service.store.codec import ABSENT, VERSION_BYTES, decode
 from cdr_service.store.connection import Connection, Script
 from cdr_service.store.keys import INDEXES, Keys
@@ -173,6 +173,7 @@ class RedisStore:
         if commit.events:
             self._told[deployment] = commit
             self._printed[deployment] = printed
+        self._cache(deployment).forget(done_with(commit.workspace))
 
     def _conflict(self, deployment: str, conflicts: list[bytes], commit: Commit) -> StoreConflict:
         """Forget what may be out of date, and what did not happen; return what is to be raised."""
