@@ -21,11 +21,12 @@ async def intake() -> AsyncIterator[tuple[Intake, RedisStore]]:
     with store_server() as server:
         connection = connect(server.url)
         store = RedisStore(connection, {"default": Written()}, "one")
-        async with Intake(
-            Deployment(name="default"), store, Reporter(Metrics(["default"])), lambda: 1
-        ).running() as one:
-            yield one, store
-        await connection.close()
+        made = Intake(Deployment(name="default"), store, Reporter(Metrics(["default"])), lambda: 1)
+        try:
+            async with made.running() as one:
+                yield one, store
+        finally:
+            await connection.close()
 
 
 def remembered(store: RedisStore) -> Counter[str]:
