@@ -34,6 +34,8 @@ WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 to come again."""
 CONFLICTS_MAX: Final = 50
 """A commit is worked out anew so often before the sender is asked to come again."""
+CONFLICTS_TOGETHER: Final = 10
+"""What shares a commit is taken one by one after so many conflicts: alone each rests on less, and is done sooner."""
 
 
 class Store(Protocol):
@@ -272,7 +274,7 @@ class Intake:
             yield self._queue.get_nowait()
 
     async def _take(self, group: list[Waiting]) -> None:
-        """Commit a group of documents and tell those who wait; one that breaks the group is taken alone.
+        """Commit a group of documents and tell those who wait; what breaks or holds up the group is taken alone.
 
         Raises StoreUnavailable; who was told nothing by then is to come again.
         """
@@ -320,7 +322,7 @@ class Intake:
     async def _commit(self, group: list[Waiting]) -> None:
         """Commit a group; a document of very many records takes several commits, in order."""
         for pieces in parted(group):
-            for _ in range(CONFLICTS_MAX):
+            for attempt in range(CONFLICTS_MAX):
                 worked = await self._work_out(pieces)
                 # Where nothing is written it is committed too: it checks that the store still has what we remember. The
                 # marks of what was seen before may have gone in a failover, and what a task found nothing to do for
@@ -328,6 +330,8 @@ class Intake:
                 try:
                     await self._store.commit(self.deployment.name, worked.commit)
                 except StoreConflict:
+                    if attempt + 1 >= CONFLICTS_TOGETHER and len(group) > 1:
+                        raise
                     continue
                 self._tell(worked)
                 break

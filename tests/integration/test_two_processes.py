@@ -1,13 +1,15 @@
 """Two processes on one store: what the one looks after is what the other took in."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import count
 
 import pytest
 
-from cdr_service.domain.commit import read
+from cdr_service.domain.commit import Commit, read
 from cdr_service.enquiries.informant import HoldersOnly
+from cdr_service.errors import StoreConflict
 from cdr_service.holders import HoldersFile
 from cdr_service.metrics import Metrics
 from cdr_service.parting import Task
@@ -55,6 +57,27 @@ async def process(store: StoreServer, name: str) -> AsyncIterator[Process]:
     async with made.running():
         yield made
     await connection.close()
+
+
+class Slow(RedisStore):
+    """A store in which another process is quicker than any commit of more than one document."""
+
+    async def commit(self, deployment: str, commit: Commit) -> None:
+        """Commit, or meet a change."""
+        if len(commit.documents) > 1:
+            raise StoreConflict("something was changed by another process")
+        await super().commit(deployment, commit)
+
+
+async def test_documents_that_cannot_be_committed_together_are_taken_one_by_one(store: StoreServer) -> None:
+    """Where other processes change what a large commit rests on, its documents are not refused."""
+    connection = connect(store.url)
+    slow = Slow(connection, {"default": Written()}, "one")
+    documents = [read(Feed(f"s{number}").document(call_start(f"c{number}"))) for number in range(5)]
+    async with Intake(Deployment(name="default"), slow, Reporter(Metrics(["default"])), lambda: 1).running() as intake:
+        await asyncio.gather(*(intake.receive(document) for document in documents))
+    await connection.close()
+    assert store.ask("ZCARD", "cdr:{default}:live") == store.ask("XLEN", "cdr:{default}:raw") == 5
 
 
 def missing(store: StoreServer) -> list[int]:
