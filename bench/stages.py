@@ -16,14 +16,15 @@ from redis.asyncio import Connection
 
 from bench.traffic import bodies
 from cdr_service.domain.commit import Document, read
+from cdr_service.domain.options import Options
 from cdr_service.logs import configure_logging
 from cdr_service.metrics import Metrics
 from cdr_service.parting import Waiting, parted
 from cdr_service.reporting import Reporter
-from cdr_service.service import Deployment, Intake
 from cdr_service.store.connection import _packed_in_c
 from cdr_service.store.layout import LAYOUT
 from cdr_service.store.redis_store import RedisStore, Written
+from cdr_service.working_out import WorkingOut
 
 CONNECTIONS: Final = 32
 MEETINGS: Final = 400
@@ -74,7 +75,7 @@ async def measure(size: int, together: int, *, meetings: int = MEETINGS) -> tupl
     stages, connection = _Stages(), _Nowhere()
     store: Any = RedisStore(connection, {"default": Written()}, "bench")  # type: ignore[arg-type]
     reporter = Reporter(Metrics(["default"]))
-    intake = Intake(Deployment(name="default"), store, reporter, lambda: time.time_ns() // 1_000_000)
+    working_out = WorkingOut("default", Options(), store, lambda: time.time_ns() // 1_000_000)
     loop = asyncio.get_running_loop()
     for at in range(0, len(waiting), together):
         with stages.time("parse"):
@@ -82,7 +83,7 @@ async def measure(size: int, together: int, *, meetings: int = MEETINGS) -> tupl
         group = [Waiting(document=document, done=loop.create_future()) for document in documents]
         for pieces in parted(group):
             with stages.time("work out"):
-                worked = await intake._work_out(pieces)  # noqa: SLF001 - a stage of it is what is measured
+                worked = await working_out(pieces)
             with stages.time("write"):
                 await store.commit("default", worked.commit)
             with stages.time("tell"):

@@ -9,25 +9,22 @@ and so is what was worked out on it. Nothing here knows HTTP or Redis.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from itertools import chain, count
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from cdr_service.domain.bookkeeping import Bookkeeper
-from cdr_service.domain.commit import Commit, DeadLetter, Document, Snapshot, dead_letter, record_letters
-from cdr_service.domain.events import Event
+from cdr_service.domain.commit import Commit, Document, Snapshot, dead_letter
 from cdr_service.domain.options import Options
-from cdr_service.domain.prefetch import behind, folded_whole
 from cdr_service.domain.recent import RECENT
-from cdr_service.domain.reception import Received, Reception, bring_in_line, is_new
+from cdr_service.domain.reception import Received, bring_in_line, is_new
 from cdr_service.domain.sessions import Session
-from cdr_service.domain.steps import changes
-from cdr_service.domain.workspace import LEGS_OF, Key, NeedsLoad, Workspace
+from cdr_service.domain.workspace import Workspace
 from cdr_service.errors import Draining, StoreConflict, StoreUnavailable
-from cdr_service.parting import RECORDS_PER_COMMIT, Piece, Task, Waiting, begun_by, named_by, parted
+from cdr_service.parting import RECORDS_PER_COMMIT, Task, Waiting, begun_by, parted
+from cdr_service.working_out import Loads, Worked, WorkingOut, rejected
 
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 """Documents that wait for the store may take so much memory, or be a single larger one; beyond it the sender is asked
@@ -38,12 +35,8 @@ CONFLICTS_TOGETHER: Final = 10
 """What shares a commit is taken one by one after so many conflicts: alone each rests on less, and is done sooner."""
 
 
-class Store(Protocol):
+class Store(Loads, Protocol):
     """What the use case needs of the store."""
-
-    async def load(self, deployment: str, snapshot: Snapshot, keys: Iterable[Key], new: Collection[Key] = ()) -> None:
-        """Add things to the snapshot; raise StoreUnavailable. What is `new` may be taken for absent without asking."""
-        ...
 
     def commit(self, deployment: str, commit: Commit) -> Awaitable[None]:
         """Change everything or nothing; raise StoreConflict where something changed meanwhile, or StoreUnavailable.
@@ -77,14 +70,6 @@ class Deployment(Struct, frozen=True, kw_only=True):
     options: Options = Options()
 
 
-class _Worked(NamedTuple):
-    """What documents and tasks come to, ready to be committed."""
-
-    pieces: list[Piece]
-    commit: Commit
-    received: list[Received]
-
-
 class Intake:
     """Takes in the documents of one deployment. Use as an async context manager: leaving it waits for what is due."""
 
@@ -94,6 +79,7 @@ class Intake:
         self._store = store
         self._observer = observer
         self._clock = clock
+        self._working_out = WorkingOut(deployment.name, deployment.options, store, clock)
         self._queue: asyncio.Queue[Waiting] = asyncio.Queue()
         self._held: Waiting | None = None
         """Was taken from the queue, and is to go first into the next commit."""
@@ -210,17 +196,17 @@ class Intake:
             group.append(following)
         return group
 
-    async def _ahead(self, group: list[Waiting]) -> _Worked | None:
+    async def _ahead(self, group: list[Waiting]) -> Worked | None:
         """Work out a group while the commit before it is under way; None where that has to be over first."""
         if group[0].records > RECORDS_PER_COMMIT:
             return None
         (pieces,) = parted(group)
         try:
-            return await self._work_out(pieces, begun_by(pieces))
+            return await self._working_out(pieces, begun_by(pieces))
         except Exception:  # noqa: BLE001 - it comes again when the group is taken alone, and is dealt with there
             return None
 
-    async def _begin(self, group: list[Waiting], worked: _Worked) -> asyncio.Task[Exception | None] | None:
+    async def _begin(self, group: list[Waiting], worked: Worked) -> asyncio.Task[Exception | None] | None:
         """Begin a commit; return the task that finishes it, or None where it is over already."""
         try:
             sent = self._store.commit(self.deployment.name, worked.commit)
@@ -229,7 +215,7 @@ class Intake:
             return None
         return asyncio.create_task(self._finish(group, worked, sent))
 
-    async def _finish(self, group: list[Waiting], worked: _Worked, sent: Awaitable[None]) -> Exception | None:
+    async def _finish(self, group: list[Waiting], worked: Worked, sent: Awaitable[None]) -> Exception | None:
         """Await a commit and tell those who wait; return why it did not happen, so that nothing may build on it."""
         try:
             await sent
@@ -307,7 +293,7 @@ class Intake:
         try:
             await self._store.load(self.deployment.name, snapshot, [RECENT])
             if waiting.again or is_new(commit.workspace, letter.kind, document.bridge.encode(), document.body):
-                commit.events.append(_rejected(letter, now, f"{secrets.token_hex(8)}-0"))
+                commit.events.append(rejected(letter, now, f"{secrets.token_hex(8)}-0"))
                 commit.dead_letters.append(letter)
                 commit.documents.append(document)
             await self._store.commit(self.deployment.name, commit)
@@ -323,7 +309,7 @@ class Intake:
         """Commit a group; a document of very many records takes several commits, in order."""
         for pieces in parted(group):
             for attempt in range(CONFLICTS_MAX):
-                worked = await self._work_out(pieces)
+                worked = await self._working_out(pieces)
                 # Where nothing is written it is committed too: it checks that the store still has what we remember. The
                 # marks of what was seen before may have gone in a failover, and what a task found nothing to do for
                 # may have been changed by another process.
@@ -338,7 +324,7 @@ class Intake:
             else:
                 raise StoreUnavailable("other processes kept changing the same calls")
 
-    def _tell(self, worked: _Worked) -> None:
+    def _tell(self, worked: Worked) -> None:
         """Tell what was committed, and those who wait for it."""
         self._observer.committed(self.deployment.name, worked.commit, worked.received)
         self._go_on(worked.commit)
@@ -346,71 +332,3 @@ class Intake:
             piece.waiting.new |= piece.new
             if piece.last:
                 piece.waiting.accept()
-
-    async def _work_out(self, pieces: list[Piece], new: Collection[Key] = ()) -> _Worked:
-        """Work out what the documents change, loading what that needs.
-
-        What begins with a record is `new` but for rare cases: it need not be asked for, the commit finds out.
-        """
-        snapshot, now = Snapshot(), self._clock()
-        await self._store.load(self.deployment.name, snapshot, named_by(pieces), new)
-        whole = folded_whole(chain.from_iterable(piece.records for piece in pieces), snapshot.things)
-        await self._store.load(self.deployment.name, snapshot, behind(snapshot.things, "leg") | whole)
-        for kind in ("call", "meeting", LEGS_OF):
-            await self._store.load(self.deployment.name, snapshot, behind(snapshot.things, kind), new)
-        token = secrets.token_hex(8)
-        while True:
-            ids = (f"{token}-{number}" for number in count())
-            workspace = Workspace(snapshot.things)
-            try:
-                commit, received = self._apply(snapshot, workspace, pieces, ids, now)
-            except NeedsLoad as need:
-                await self._store.load(self.deployment.name, snapshot, need.keys)
-                continue
-            return _Worked(pieces, commit, received)
-
-    def _apply(
-        self, snapshot: Snapshot, workspace: Workspace, pieces: list[Piece], ids: Iterator[str], now: int
-    ) -> tuple[Commit, list[Received]]:
-        """Apply documents and tasks to the workspace; return what is to be committed."""
-        keeper = Bookkeeper(workspace, workspace.directory(), self.deployment.options, ids)
-        reception = Reception(workspace, keeper, ids, now)
-        commit = Commit(snapshot=snapshot, workspace=workspace, events=keeper.events, received=now)
-        received: list[Received] = []
-        fresh: set[int] = set()
-        for piece in pieces:
-            document = piece.waiting.document
-            if document is None:
-                if piece.waiting.task is not None:
-                    piece.waiting.task(keeper, workspace, now)
-                continue
-            if document.batch is None:
-                piece.new = is_new(workspace, "not_cdr", document.bridge.encode(), document.body)
-                letters = [dead_letter(document, "not_cdr", document.problem)] if piece.new else []
-            else:
-                outcome = reception.receive(document.source, piece.records, piece.rejected, again=piece.waiting.again)
-                received.append(outcome)
-                letters = record_letters(document, outcome.rejected, first=piece.first)
-                piece.new = bool(outcome.taken or outcome.rejected)
-            if piece.new:
-                fresh.add(id(piece.waiting))
-            if piece.last and (piece.waiting.new or id(piece.waiting) in fresh):
-                commit.documents.append(document)
-            for letter in letters:
-                commit.dead_letters.append(letter)
-                keeper.events.append(_rejected(letter, now, next(ids)))
-        reception.finish()
-        keeper.settle()
-        commit.history = changes(workspace)
-        return commit, received
-
-
-def _rejected(letter: DeadLetter, now: int, event_id: str) -> Event:
-    event = "record.rejected" if letter.kind == "record" else "document.rejected"
-    return Event(
-        event=event,
-        event_id=event_id,
-        record_time=now,
-        session=letter.session,
-        details={"reason": letter.reason, "kind": letter.kind, "bytes": len(letter.content)},
-    )
