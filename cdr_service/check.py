@@ -7,9 +7,10 @@ from cdr_service.cms.client import CmsClient
 from cdr_service.cms.directory import DirectoryReader, Told
 from cdr_service.cms.errors import CmsError
 from cdr_service.cms.health import node_health
+from cdr_service.cms.live import Live
 from cdr_service.domain.audit import audited
 from cdr_service.domain.directory import Directory
-from cdr_service.domain.receivers import NodeHealth
+from cdr_service.domain.receivers import UNNAMED, NodeHealth
 from cdr_service.enquiries.informant import cms_client, needs_members, nobody
 from cdr_service.errors import EmbeddedServerError, StoreLayoutError, StoreUnavailable
 from cdr_service.holders import HoldersFile
@@ -90,6 +91,8 @@ async def _of_directory(name: str, given: DeploymentSettings) -> AsyncIterator[F
     for node in nodes:
         for sentence in _of_node(name, node):
             yield Finding(False, sentence)
+        if len(nodes) > 1 and node.receiver == "registered" and node.call_bridge is None:
+            yield Finding(False, f"{node.node}: {UNNAMED}")
 
 
 def _of_node(name: str, node: NodeHealth) -> Iterator[str]:
@@ -128,7 +131,8 @@ async def _told(client: CmsClient, name: str, given: DeploymentSettings) -> tupl
         for status in (await client.each(client.status)).values():
             if isinstance(status, CmsError):
                 raise status
-        nodes = await node_health(client, name, tokens, {})
+        bridges = {node: bridge for bridge, node in (await Live(client, name).bridges()).items()}
+        nodes = await node_health(client, name, tokens, bridges)
         return await DirectoryReader(client, members=needs_members(given)).read(), nodes
 
 

@@ -12,7 +12,7 @@ from cdr_service.cli.serve import config_option
 from cdr_service.cms.client import CmsClient
 from cdr_service.cms.errors import CmsError
 from cdr_service.cms.live import Live
-from cdr_service.domain.receivers import Change, Entry, change, receiver_uri, shown_uri
+from cdr_service.domain.receivers import Change, Entry, bridge_names, change, receiver_uri, shown_uri
 from cdr_service.enquiries.informant import cms_client
 from cdr_service.settings import DeploymentSettings, SettingsError, load_settings
 from cdr_service.settings.models import setting_name
@@ -75,12 +75,12 @@ async def _planned(
     client: CmsClient, given: DeploymentSettings, receiver: str, deployment: str
 ) -> Mapping[str, Planned | CmsError]:
     token = given.intake_token[0].get_secret_value() if given.intake_token else None
+    # Several bridges that do not name themselves cannot be told apart without a name of ours.
     clustered = await Live(client, deployment).in_cluster()
+    names = {} if clustered or len(client.nodes) == 1 else bridge_names(client.nodes)
 
     async def plan(node: str) -> Planned:
-        # Several bridges that do not name themselves cannot be told apart without a name of ours.
-        name = None if clustered or len(client.nodes) == 1 else urlsplit(node).hostname
-        uri = receiver_uri(receiver, deployment, token, name)
+        uri = receiver_uri(receiver, deployment, token, names.get(node))
         told = await client.cdr_receivers(node)
         entries = [Entry(one.id, one.uri) for one in told.receivers]
         return Planned(uri, change(entries, told.maximum, uri, deployment))

@@ -38,6 +38,9 @@ DEMO_DEFAULTS: Final = {
     "CDR_API_BIND": "127.0.0.1:0",
     "CDR_LIMIT_SHARED": "20",
     "CDR_DIRECTORY_INTERVAL_SECONDS": "20",
+    # Its meetings last seconds, and its server counts at once.
+    "CDR_RECONCILE_INTERVAL_SECONDS": "2",
+    "CDR_RECONCILE_SETTLE_SECONDS": "2",
 }
 DEMO_OWNERS: Final = (HOLDERS[0], None, USERS[0], None, HOLDERS[1], None)
 """Who owns the spaces of the demo, in turn: some holders, a user without a license, and between them nobody."""

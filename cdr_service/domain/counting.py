@@ -92,7 +92,7 @@ class Possible(NamedTuple):
     payers: frozenset[str]
     """Users whose PMP+ may pay, and SHARED where it may take SMP+."""
     unoccupied: bool
-    """Is nobody in it now?"""
+    """Does it go on with nobody in it?"""
 
     @property
     def whole(self) -> Band:
@@ -114,7 +114,7 @@ class OurCounts(NamedTuple):
     personal: Band
     holders: Mapping[str, Band]
     unoccupied: int
-    """Meetings in which nobody is counted: the server may count them, and that is no drift."""
+    """Meetings that go on, and in which nobody is counted: the server may count them, and that is no drift."""
 
 
 def possible(
@@ -139,7 +139,7 @@ def possible(
         1 if same_bridges and shape not in PER_CONFERENCE else len(here),
         same_bridges and None not in charges,
         frozenset(payers),
-        meeting.timeline.participants == 0,
+        meeting.timeline.participants == 0 and any(call.end is None for call in here),
     )
 
 

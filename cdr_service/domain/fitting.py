@@ -214,7 +214,8 @@ def _reason(fit: Fit, setting: str, scores: Mapping[Any, int], *, alone: bool) -
         return _NOTHING_SEEN
     best = max(scores.values())
     named = {value: f"{shown(value)} or more" if _is_most(setting, value, scores) else shown(value) for value in scores}
-    values = " and ".join(named[value] for value, score in scores.items() if score == best)
+    *others_best, last = (named[value] for value, score in scores.items() if score == best)
+    values = f"{', '.join(others_best)} and {last}" if others_best else last
     if alone:
         others = ", ".join(f"{named[value]}: {score}" for value, score in scores.items() if score != best)
         return f"{values} explains {best} of {fit.telling} telling observations ({others})"

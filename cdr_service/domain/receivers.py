@@ -4,13 +4,19 @@ A receiver URI is ours if its path ends as our intake's does; with an intake tok
 accepted. Other entries are somebody else's (Cisco Meeting Management keeps its own there) and are never touched.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Literal, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct
 
 from cdr_service.domain.text import printable
+
+UNNAMED: Final = (
+    "It is not known which Call Bridge this is, because our receiver URI there does not name it, or as another: "
+    "`cdr-service register` changes that."
+)
+"""What to change where several Call Bridges of no cluster are asked, and one is not told from the others."""
 
 Registered = Literal["registered", "wrong_token", "missing"]
 
@@ -80,6 +86,13 @@ def bridge_name(uris: Iterable[str | None], deployment: str) -> str | None:
     return next(iter(names)) if len(names) == 1 else None
 
 
+def bridge_names(nodes: Sequence[str]) -> dict[str, str]:
+    """Return a name for each of several nodes, given their URLs: the host, and the port too where hosts are alike."""
+    hosts = {node: urlsplit(node).hostname or node for node in nodes}
+    alike = {host for host in hosts.values() if list(hosts.values()).count(host) > 1}
+    return {node: urlsplit(node).netloc.rpartition("@")[2] if host in alike else host for node, host in hosts.items()}
+
+
 def receiver_uri(base: str, deployment: str, token: str | None, bridge: str | None = None) -> str:
     """Return the URI under which a Call Bridge reaches us; `bridge` names one that does not name itself."""
     query = "&".join(f"{name}={_quoted(value)}" for name, value in (("token", token), ("bridge", bridge)) if value)
@@ -101,12 +114,12 @@ def change(entries: Collection[Entry], maximum: int, wanted: str, deployment: st
 
 
 def shown_uri(uri: str) -> str:
-    """Return a URI as it may be shown: without the values of its query, which may be secrets."""
+    """Return a URI as it may be shown: without the values of its query, which may be secrets, but for `bridge`."""
     head, mark, query = uri.partition("?")
-    names = [part.partition("=")[0] for part in query.split("&") if part]
+    parts = [part.partition("=") for part in query.split("&") if part]
     host = head.partition("://")
     head = f"{host[0]}://{host[2].rpartition('@')[2]}" if host[1] else head
-    return printable(head + mark + "&".join(f"{name}=…" for name in names))
+    return printable(head + mark + "&".join(f"{name}={value if name == 'bridge' else '…'}" for name, _, value in parts))
 
 
 def _parameter(uri: str, name: str) -> str | None:

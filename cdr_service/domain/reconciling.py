@@ -204,14 +204,25 @@ def _explaining(meetings: Iterable[Possible], count: str, holder: str | None, *,
 
 
 _EXPLANATIONS: Final[Mapping[tuple[str, bool], str]] = {
-    (MEETINGS, True): "the server has a meeting of which no record reached us",
-    (MEETINGS, False): "a meeting ended of which the end did not reach us",
-    (SHARED_COUNT, True): "the server takes SMP+ for a meeting that we put down to a PMP+, or has one unknown to us",
-    (SHARED_COUNT, False): "the server puts a meeting down to a PMP+ for which we take SMP+, or it has ended",
-    (PERSONAL, True): "the server puts one more meeting down to {holder} than we do",
-    (PERSONAL, False): "we put one more meeting down to {holder} than the server does",
-    (PARTICIPANTS, True): "somebody is in of whom no record reached us",
-    (PARTICIPANTS, False): "somebody left whose leaving did not reach us",
+    (MEETINGS, True): "the server has a meeting of which no record reached us; it is looked for in its lists",
+    (MEETINGS, False): "a meeting ended of which the end did not reach us; it is looked for in the server's lists",
+    (SHARED_COUNT, True): (
+        "the server takes SMP+ for a meeting that we put down to a PMP+ (then `personal` says whose), or has a meeting "
+        "that is unknown to us"
+    ),
+    (SHARED_COUNT, False): (
+        "the server puts a meeting down to a PMP+ for which we take SMP+ (then `personal` says whose), or it has ended"
+    ),
+    (PERSONAL, True): (
+        "the server puts more meetings down to {holder} than we do: it follows other rules (/v1/policies/fit), or "
+        "knows of an owner, a participant or a license that we do not know"
+    ),
+    (PERSONAL, False): (
+        "we put more meetings down to {holder} than the server does: it follows other rules (/v1/policies/fit), or "
+        "does not take {holder} for the owner, for a participant or for a holder"
+    ),
+    (PARTICIPANTS, True): "somebody is in of whom no record reached us; they are looked for in the server's lists",
+    (PARTICIPANTS, False): "somebody left whose leaving did not reach us; the server's lists tell who is in",
 }
 
 

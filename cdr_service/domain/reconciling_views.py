@@ -61,7 +61,7 @@ class ReconciliationView(Struct, frozen=True, kw_only=True):
     reason: str | None
     """Why the last poll could not be compared; null where it was."""
     unoccupied: int | None
-    """Meetings in which nobody is counted: the server may count them, and that is no drift."""
+    """Meetings that go on with nobody in them: the server may count them, and that is no drift."""
     counts: list[CountView]
     differences: list[DifferenceView]
 

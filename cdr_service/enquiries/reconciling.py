@@ -46,6 +46,8 @@ HEALTH_SECONDS: Final = 60.0
 """How often the nodes are asked whether they push to us."""
 POLL_REQUESTS: Final = 100
 """Of a poll, to each node: it takes three and, at times, some more; pages of holders are what could be many."""
+LOOK_AGAIN_SECONDS: Final = 300.0
+"""So often the lists are read again while a difference lasts of which they do not tell the cause."""
 HEAL_PAUSE: Final = 3.0
 """Between two passes of mending, in seconds."""
 
@@ -114,7 +116,8 @@ class Reconciler:
         self._bridges: dict[str, str] = {}
         self._bridges_read: float | None = None
         self._health_read: float | None = None
-        self._sessions: frozenset[str] = frozenset()
+        self._reasons: set[tuple[str, str | None]] = set()
+        self._looked: float | None = None
         self._trials = Trials(options)
         self._log = structlog.get_logger().bind(deployment=deployment)
 
@@ -250,14 +253,19 @@ class Reconciler:
     async def _mend(
         self, after: Reconciliation, state: State, sessions: Mapping[str, Session], offset: int, behind: list[Behind]
     ) -> None:
-        names = frozenset(session.id for session in sessions.values())
+        """Look for what is wrong where there is a reason, and again now and then while that lasts."""
         overdue = self._means.clock() - int(self._pacing.settle * 1000)
-        if names != self._sessions or after.drifts or any(one.since <= overdue for one in behind):
-            self._means.healing.due = True
-        self._sessions = names
-        if self._means.healing.due:
-            here = Here(self._named(sessions), sessions, offset, self._means.clock)
-            await self._means.healing.once(state, here)
+        reasons: set[tuple[str, str | None]] = {("session", session.id) for session in sessions.values()}
+        reasons |= {one.key for one in after.drifts}
+        reasons |= {("late", one.session) for one in behind if one.since <= overdue}
+        lasts = any(what != "session" for what, _ in reasons)
+        healing, now = self._means.healing, asyncio.get_running_loop().time()
+        if not reasons <= self._reasons or (lasts and now - (self._looked or 0.0) > LOOK_AGAIN_SECONDS):
+            healing.due = True
+        self._reasons = reasons
+        if healing.due:
+            self._looked = now
+            await healing.once(state, Here(self._named(sessions), sessions, offset, self._means.clock))
 
     async def _follow(self, state: State, since: int, moment: int) -> bool:
         """Decide by all rules what changed; return False where too much is live for that."""

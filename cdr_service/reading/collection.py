@@ -10,7 +10,7 @@ from msgspec import Struct
 from cdr_service.domain.announcements import rfc3339
 from cdr_service.domain.completeness import known_losses
 from cdr_service.domain.pages import Listing, Page, Place
-from cdr_service.domain.receivers import NodeHealth, Registered
+from cdr_service.domain.receivers import UNNAMED, NodeHealth, Registered
 from cdr_service.domain.sessions import INTERLEAVED, Bridge, Session, interleaved
 from cdr_service.domain.views import Time
 from cdr_service.domain.workspace import Key
@@ -53,6 +53,8 @@ class BridgeView(Struct, kw_only=True):
     """What it runs."""
     problem: str | None = None
     """Why its API could not be asked, or null."""
+    node: str | None = None
+    """Where its API is, of those in `CDR_CMS_URL`; null where it is not known which is its."""
 
 
 class DeadLetterView(Struct, kw_only=True):
@@ -141,12 +143,15 @@ class Collection:
         return {*await self._reads.bridge_ids(deployment), *await self._asked(deployment)}
 
     async def _asked(self, deployment: str) -> Mapping[str, NodeHealth]:
-        """Return what the API says of each Call Bridge. A server that is not clustered has one, which has no name."""
+        """Return what the API says of each Call Bridge, by its id; by its URL where it is not known which that is.
+
+        A server that is not clustered has one, which has no name.
+        """
         nodes = await self._nodes(deployment)
         known = await self._reads.bridge_ids(deployment)
         if len(nodes) == 1 and nodes[0].call_bridge is None and len(known) <= 1:
             return {next(iter(known), ""): nodes[0]}
-        return {node.call_bridge: node for node in nodes if node.call_bridge is not None}
+        return {node.node if node.call_bridge is None else node.call_bridge: node for node in nodes}
 
     async def _bridges(self, deployment: str, ids: Sequence[str]) -> list[BridgeView]:
         if not ids:
@@ -177,9 +182,10 @@ class Collection:
         newest = max(own, key=lambda session: session.ran_until, default=None)
         heard = [received[session.id] for session in own if session.id in received]
         now = self._clock()
+        unnamed = node is not None and node.node == bridge.id
         return BridgeView(
             deployment=deployment,
-            call_bridge=bridge.id or None,
+            call_bridge=None if unnamed else bridge.id or None,
             session=newest.id if newest else None,
             sessions=len(own),
             last_record_at=rfc3339(newest.ran_until) if newest else None,
@@ -187,12 +193,13 @@ class Collection:
             records=sum(session.records for session in own),
             missing=sum(gap.missing for session in own for gap in known_losses(session, now)),
             duplicates=duplicates,
-            warning=INTERLEAVED if interleaved(bridge.id, own) else None,
+            warning=INTERLEAVED if interleaved(bridge.id, own) else UNNAMED if unnamed else None,
             receiver=node.receiver if node else None,
             alarms=list(node.alarms) if node else [],
             clock_offset_seconds=None if node is None or node.clock_offset is None else node.clock_offset / 1000,
             release=node.release if node else None,
             problem=node.problem if node else None,
+            node=node.node if node else None,
         )
 
     async def dead_letters(self, limit: int, cursor: str | None) -> Page[DeadLetterView]:

@@ -2,7 +2,16 @@
 
 import pytest
 
-from cdr_service.domain.receivers import Entry, change, is_ours, receiver_uri, registered, shown_uri
+from cdr_service.domain.receivers import (
+    Entry,
+    bridge_name,
+    bridge_names,
+    change,
+    is_ours,
+    receiver_uri,
+    registered,
+    shown_uri,
+)
 
 OURS = "https://cdr.example.com:8080/cdr?token=one"
 
@@ -60,8 +69,27 @@ def test_no_slot_is_left() -> None:
 
 
 def test_no_secret_is_shown() -> None:
-    """Values of a query, and a password, are left out; what could move a terminal is too."""
+    """Values of a query, and a password, are left out, but for a bridge's name; what could move a terminal is too."""
     assert shown_uri("https://user:secret@cdr.example.com/cdr?token=secret&bridge=a") == (
-        "https://cdr.example.com/cdr?token=…&bridge=…"
+        "https://cdr.example.com/cdr?token=…&bridge=a"
     )
     assert "\x1b" not in shown_uri("http://a/\x1b[2J?x\x1b=1")
+
+
+def test_names_for_bridges() -> None:
+    """Call Bridges of no cluster are named by their hosts, and by the ports too where these are alike."""
+    assert bridge_names(["https://cms1.example.com:445", "https://cms2.example.com"]) == {
+        "https://cms1.example.com:445": "cms1.example.com",
+        "https://cms2.example.com": "cms2.example.com",
+    }
+    one, other = bridge_names(["https://cms.example.com:445", "https://cms.example.com:446"]).values()
+    assert (one, other) == ("cms.example.com:445", "cms.example.com:446")
+
+
+def test_the_name_that_we_gave() -> None:
+    """What our receiver URIs name a Call Bridge is its name, unless they disagree."""
+    ours = receiver_uri("https://cdr.example.com", "default", "secret", "cms.example.com:445")
+    assert bridge_name([None, "https://other.example.com/x?bridge=x", ours], "default") == "cms.example.com:445"
+    assert bridge_name([ours, "https://cdr2.example.com/cdr"], "default") == "cms.example.com:445"
+    assert bridge_name([ours, "https://cdr2.example.com/cdr?bridge=b"], "default") is None
+    assert bridge_name([], "default") is None

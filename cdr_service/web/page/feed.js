@@ -51,7 +51,7 @@ export function bridges(list) {
   return (state) => {
     const empty = state.bridges.length === 0;
     if (empty) list.replaceChildren(h("li", { class: "empty" }, "No Call Bridge has pushed anything yet."));
-    else keyed(list, state.bridges, (one) => one.call_bridge ?? "", () => bridge(), fillBridge);
+    else keyed(list, state.bridges, (one) => one.call_bridge ?? one.node ?? "", () => bridge(), fillBridge);
     const ill = state.bridges.filter(isIll).length;
     say($("bridges-count"), empty ? "" : ill ? `${counted(ill, "needs", "need")} a look` : "all well");
   };
@@ -86,7 +86,7 @@ function troubles(one) {
 
 function fillBridge(element, one) {
   const [name, last, counts, warning] = element.children;
-  say(name, one.call_bridge ?? "without a name");
+  say(name, one.call_bridge ?? (one.warning && one.node) ?? "without a name");
   say(last, one.last_received_at ? `last record ${ago(one.last_received_at)}${ago(one.last_received_at) === "now" ? "" : " ago"}` : "no record");
   last.title = clock(one.last_record_at);
   const missing = one.missing ? `${one.missing} missing` : "none missing";
