@@ -16,9 +16,11 @@ from rich.progress import Progress
 
 from cdr_service.cli.keep import retry_dead_letters
 from cdr_service.cli.serve import config_option
+from cdr_service.cli.serving_api import api_options, serving_api
 from cdr_service.replay import ReplayError, ReplaySummary
 from cdr_service.replay import replay as replay_files
 from cdr_service.settings import DeploymentSettings, load_only
+from cdr_service.simulator.beside import Api
 from cdr_service.simulator.expected import Expected, known_answers
 from cdr_service.simulator.run import Outage, Summary, together
 from cdr_service.simulator.run import simulate as run_simulator
@@ -76,6 +78,7 @@ def _token() -> str | None:
     type=click.File("w", encoding="utf-8"),
     help="Write what must be known of each meeting once it is over, a JSON object a line. With --from.",
 )
+@api_options
 def simulate(
     targets: tuple[str, ...],
     seed: int,
@@ -83,16 +86,19 @@ def simulate(
     outage_after: float,
     start: datetime | None,
     answers: TextIO | None,
+    api: Api | None,
     **how: Any,
 ) -> None:
     """Play a Meeting Server that pushes CDRs to a receiver as a real one does.
 
     Meetings begin at random, as independent people begin them. Holders of PMP+ are alice, carol, erin, grace, kim,
     niaj, quinn and walter at example.com; the known answers count on them, on no known owner of a space, and on the
-    policy `join`.
+    policy `join`. The options from --api-port on say what its REST API counts; the CDRs are the same whatever they say.
     """
     if answers is not None and start is None:
         raise click.UsageError("--answers needs --from: by the real clock no time is known beforehand.")
+    if api is not None and (start is not None or len(targets) > 1):
+        raise click.UsageError("--api-port goes with the real clock and one --target: leave out --from, and name one.")
     begins = start.replace(tzinfo=UTC) if start else None
 
     def write(known: Expected) -> None:
@@ -103,21 +109,22 @@ def simulate(
         stop, progress = asyncio.Event(), _Progress(sys.stderr.isatty())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        servers = (
-            run_simulator(
-                target,
-                seed=seed + number,
-                outage=Outage(outage_after, outage) if outage else None,
-                start=begins,
-                token=_token(),
-                on_progress=progress.of(target),
-                on_answers=write if answers else None,
-                stop=stop,
-                **how,
+        async with serving_api(api, targets[0], seed=seed, token=_token(), **how) as made:
+            servers = (
+                run_simulator(
+                    target,
+                    seed=seed + number,
+                    outage=Outage(outage_after, outage) if outage else None,
+                    start=begins,
+                    token=_token(),
+                    on_progress=progress.of(target),
+                    on_answers=write if answers else None,
+                    stop=stop,
+                    **{**how, **made},
+                )
+                for number, target in enumerate(targets)
             )
-            for number, target in enumerate(targets)
-        )
-        return await asyncio.gather(*servers)
+            return await asyncio.gather(*servers)
 
     try:
         summary = together(asyncio.run(play()))

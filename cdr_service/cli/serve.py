@@ -22,7 +22,8 @@ from cdr_service.settings import Settings, load_settings
 from cdr_service.simulator.api import PASSWORD, USERNAME, serving
 from cdr_service.simulator.api_model import example_directory
 from cdr_service.simulator.api_nodes import Deployment
-from cdr_service.simulator.people import HOLDERS, USERS
+from cdr_service.simulator.beside import OWNERS
+from cdr_service.simulator.people import HOLDERS
 from cdr_service.simulator.run import new_bridges, simulate
 from cdr_service.supervisor import Supervisor, supervisor_gone, taken_over
 
@@ -42,8 +43,6 @@ DEMO_DEFAULTS: Final = {
     "CDR_RECONCILE_INTERVAL_SECONDS": "2",
     "CDR_RECONCILE_SETTLE_SECONDS": "2",
 }
-DEMO_OWNERS: Final = (HOLDERS[0], None, USERS[0], None, HOLDERS[1], None)
-"""Who owns the spaces of the demo, in turn: some holders, a user without a license, and between them nobody."""
 DEMO_SECONDS_TO_SAY_AGAIN: Final = 20.0
 """How often the demo says on a terminal where to look."""
 
@@ -166,7 +165,7 @@ async def _demo(environ: Mapping[str, str], seed: int) -> None:
     sessions = secrets.token_hex(16)
     bridges = new_bridges(seed, sessions=sessions)
     directory = example_directory(seed)
-    directory.owners = DEMO_OWNERS
+    directory.owners = OWNERS
     async with AsyncExitStack() as stack:
         deployment = Deployment(bridges, directory, seed=seed)
         (api,) = await stack.enter_async_context(serving(deployment))

@@ -192,9 +192,14 @@ def _number(text: str | None, otherwise: int) -> int:
 
 
 @asynccontextmanager
-async def serving(deployment: Deployment, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[list[ApiServer]]:
-    """Serve the REST API of all nodes of a deployment on free ports of loopback, with USERNAME and PASSWORD."""
-    servers = [ApiServer(node, tls=tls) for node in deployment.nodes]
+async def serving(
+    deployment: Deployment, *, tls: ssl.SSLContext | None = None, port: int = 0
+) -> AsyncIterator[list[ApiServer]]:
+    """Serve the REST API of all nodes of a deployment on loopback, with USERNAME and PASSWORD.
+
+    They take the ports from `port` on, or free ones. Raises OSError where one is taken.
+    """
+    servers = [ApiServer(node, tls=tls, port=port and port + node.number) for node in deployment.nodes]
     try:
         for server in servers:
             await server.start()
