@@ -7,6 +7,7 @@ stands there, also within a reason. The first byte tells it from a thing that is
 
 import re
 import zlib
+from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
@@ -20,7 +21,6 @@ ARRAYS_FROM: Final = 0x90
 IDS_MAX: Final = 64
 """Ids that are set apart; the few things that name more compress them as they stand."""
 
-_HEAD: Final = b"\xd9$"
 _ID: Final = re.compile(rb"\xd9\$([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
 """An id as MessagePack has it: a text of 36 bytes."""
 _DASHES: Final = (8, 12, 16, 20)
@@ -33,7 +33,7 @@ def pack(key: Key, thing: bytes) -> bytes:
     """Return the MessagePack of a thing that is over as it is kept."""
     own = key[-1].encode()
     ids = list(islice((id_ for id_ in dict.fromkeys(_ID.findall(thing)) if id_ != own), IDS_MAX))
-    known = DICTIONARIES[NEWEST][key[0]] + _HEAD.join((b"", own, *ids))
+    known = _known(NEWEST, key[0], own, ids)
     deflate = zlib.compressobj(6, zlib.DEFLATED, _WINDOW, 6, zlib.Z_DEFAULT_STRATEGY, known)
     told = bytes.fromhex(b"".join(ids).replace(b"-", b"").decode())
     return b"".join((bytes((NEWEST, len(ids))), told, deflate.compress(thing), deflate.flush()))
@@ -45,9 +45,15 @@ def unpack(key: Key, kept: bytes) -> bytes:
     if number >= ARRAYS_FROM:
         return kept
     end = 2 + kept[1] * _ID_BYTES
-    ids = (_text(kept[at : at + _ID_BYTES].hex()).encode() for at in range(2, end, _ID_BYTES))
-    known = DICTIONARIES[number][key[0]] + _HEAD.join((b"", key[-1].encode(), *ids))
+    ids = [_text(kept[at : at + _ID_BYTES].hex()).encode() for at in range(2, end, _ID_BYTES)]
+    known = _known(number, key[0], key[-1].encode(), ids)
     return zlib.decompressobj(_WINDOW, known).decompress(kept[end:])
+
+
+def _known(number: int, kind: str, own: bytes, ids: Iterable[bytes]) -> bytes:
+    """Return what is known before a thing is read: the dictionary, then the ids as they stand in the thing."""
+    dictionary = DICTIONARIES[number][kind]
+    return dictionary.common + dictionary.before_id.join((dictionary.head + own, *ids))
 
 
 def _text(id_: str) -> str:

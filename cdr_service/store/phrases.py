@@ -5,7 +5,7 @@ entry with the next number; the old ones stay for as long as a store may hold so
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 _PLACE: Final = b"\x93\xcf\x00\x00\x01\xd9$"
 """The place of a record without its numbers (see `domain.records.OrderKey`)."""
@@ -14,18 +14,18 @@ _LEG: Final = (
     b"callMovedlocalTeardownremoteBusyremoteRejectedunknownDestinationcallDeactivatedclientInitiatedTeardown"
     b"\x94\xd9$\xa3jid\xc3\xc3\xa5alias\xa7cdr_tag\xabparticipant\xabsip_address\xc2\xc3\xa6avaya\xa4lync\xa4lyncsip:+"
     b"\xa4Chromium\xa6webApp\xa5acano\xb1guest\xa8outgoing\xc0\xc3\x95" + _PLACE + b"\xcd"
-    b"\xdc\x00\x16\xd9$\x92\x93\x93\xcf\x00\x00\x01\xd9$\xcd\xa1s\xd9$\x93"
+    b"\x92\x93\x93\xcf\x00\x00\x01\xd9$\xcd\xa1s\xd9$\x93"
     b"\x93\xcf\x00\x00\x01\xd9$\xcd\xa1c\xd9$\x93\x93\xcf\x00\x00\x01\xd9$\xcd\xa1u\xd9$\xa1l\xd9$\xa1v\xd9$\xa1i\xc0\x93"
     b"\xcc\xa1s\xc0\x93\x93\xcf\x00\x00\x01\xd9$\xcd\xa1e\xc0\xb4sip:\xb2\xc0\xb6@meet.\xa3sip\xc0\xa8incoming\xd9$\xc0"
     b"\xc0\xc0\xc2\xc2\xc0\xc2\x96\xaeremoteTeardown\xcd\x03\xcd\x03\xc3\xc3\xc2\x94\xc0\xc0\xc2\xc2\x90\xc2\x90"
     b"\xc0\xc2\xc2\xc0\xc2\xc0\x96\xaeremoteTeardown<\xc0\xc0\xc0\xc0\x94\xc0\xc0\xc2\xc2\x90\xc2\x90"
 )
 _CALL: Final = (
-    b"\xd9)~ \xa5adHoc\xaaforwarding\xb0lyncConferencing\xdc\x00\x11\xd9$\x93\xcf\x00\x00\x01\xd9$\xcc\xcd"
+    b"\xd9)~ \xa5adHoc\xaaforwarding\xb0lyncConferencing\x93\xcf\x00\x00\x01\xd9$\xcc\xcd"
     b"\xa4\xad\xc0\xa7coSpace\xd9$\xc0\xc0\xc0\xd9$\x93\xcf\x00\x00\x01\xd9$\x93\xcf\x00\x00\x01\xd9$\xcd\x02"
     b"\xc0\x94\xc0\xc0\xcd\x05\xc0\x91\xd9$\xc3\xc0\xc0\x94\x05\x05\xcd\xc0\x90\xc3"
 )
-_RECORDING: Final = b"\x95\xd9$\xc3\xc2\xd9$\x93\xcf\x00\x00\x01\xd9$\xcc\x93\xcf\x00\x00\x01\xd9$\xcd"
+_RECORDING: Final = b"\xc3\xc2\xd9$\x93\xcf\x00\x00\x01\xd9$\xcc\x93\xcf\x00\x00\x01\xd9$\xcd"
 
 _RARE_REASONS: Final = (
     b" that is recorded or streamed takes a whole SMP+ of more than two takes a whole SMP+"
@@ -43,7 +43,7 @@ _CAUSES: Final = (
     b"\xaaslot_freed\xabmember_left\xaacall_ended\xb0ad-hoc-initiator\xa9scheduler\xaareconciled"
 )
 _HEAD: Final = (
-    b"\x98\xd9$\x92\xd9$\xd9$\x91\xd9$\x93\xcf\x00\x00\x01\xd9$\xcd\xa5adHoc\xaaforwarding\xb0lyncConferencing\xa7coSpace"
+    b"\x92\xd9$\xd9$\x91\xd9$\x93\xcf\x00\x00\x01\xd9$\xcd\xa5adHoc\xaaforwarding\xb0lyncConferencing\xa7coSpace"
     b"\x92\x95\x94\xc0\xa3uri\xc3\xc3\xc0\xc0\xc0\xc3\xc0\x92\x95\x94\xc0\xc0\xc2\xc2\xc0\xc0\xc0\xc2\xc0\x90\xc2\x98"
     b"\x93\xcf\x00\x00\x01\xd9$\xcd\x00\x02\x82\xd9$\x97\x00\x02\x00\x00\x00\x93\xcf\x00\x00\x01\xd9$\xcd\x00\x00\x81\xd9$"
     b"\x97\x00\x02\x00\x00\x00\x93\xcf\x00\x00\x01\xd9$\xcd\x00\x82"
@@ -75,7 +75,24 @@ _USUAL: Final = (
 )
 _MEETING: Final = _RARE_REASONS + _CAUSES + _HEAD + _PERSONAL + _ONE_SIDED + _USUAL
 
-DICTIONARIES: Final[Mapping[int, Mapping[str, bytes]]] = {
-    1: {"leg": _LEG, "call": _CALL, "recording": _RECORDING, "meeting": _MEETING},
+
+class Dictionary(NamedTuple):
+    """What things of a kind have in common."""
+
+    common: bytes
+    """The likeliest stands at the end, where naming it costs least."""
+    head: bytes
+    """What a thing begins with, up to its own id."""
+    before_id: bytes = b"\xd9$"
+    """What another id often follows on."""
+
+
+DICTIONARIES: Final[Mapping[int, Mapping[str, Dictionary]]] = {
+    1: {
+        "leg": Dictionary(_LEG, b"\xdc\x00\x16\xd9$", b"\xa1s\xd9$"),
+        "call": Dictionary(_CALL, b"\xdc\x00\x11\xd9$"),
+        "recording": Dictionary(_RECORDING, b"\x95\xd9$"),
+        "meeting": Dictionary(_MEETING, b"\x98\xd9$"),
+    },
 }
-"""By number, then by kind of thing. The likeliest stands at the end, where naming it costs least."""
+"""By number, then by kind of thing."""
