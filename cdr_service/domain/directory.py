@@ -160,6 +160,23 @@ class Directory:
         """Return the address of the one user who owns a space; None if nobody does, or if several claim it."""
         return self.space(cospace).owner.user
 
+    def named(self, text: str) -> str | None:
+        """Return the one user whom an address, a number or a tag names, however spelled; None for nobody or several."""
+        address = normalize_address(text) or ""
+        if address in self.users:
+            return address
+        return self._tags.get(fold_case(text)) or self._aliases.get(address) or self._by_address(text).user
+
+    def names_of(self, user: str) -> Iterator[str]:
+        """Yield what a user is called by: their address, and their aliases and tags, as given and as spelled here."""
+        yield user
+        known = self.users.get(user)
+        for name in (*known.aliases, *known.tags) if known else ():
+            yield name
+            spelled = normalize_address(name)
+            if spelled and spelled != name:
+                yield spelled
+
     def space(self, cospace: str | None) -> SpaceFacts:
         """Return what is known of a space by its id, however spelled. The holders file says first who owns it."""
         key = fold_case(cospace) if cospace else ""

@@ -10,7 +10,9 @@ from msgspec import Meta, Struct
 
 from cdr_service.domain.addresses import fold_case, normalize_address
 from cdr_service.domain.calls import Call, Meeting
+from cdr_service.domain.directory import Directory
 from cdr_service.domain.history import StepName
+from cdr_service.domain.knowledge import user_of
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.licensing import License
 from cdr_service.domain.reports import Grouping
@@ -38,14 +40,15 @@ class CallFilters(Struct, frozen=True, kw_only=True):
     holder: str | None = None
     """Whose PMP+ pays or paid the meeting."""
     participant: str | None = None
-    """A user, an address or a number, or a part of a display name."""
+    """A user by any of their known names (address, alias, cdrTag), an address or a number, or a part of a display
+    name."""
     name: str | None = None
     """A part of the call's name."""
     meeting: str | None = None
     """The meeting's id."""
     find: str | None = None
     """A part of whatever people call a meeting by: its name, its space, its owner, a holder who pays or paid, or the
-    name, address or number of somebody in it; or one of its ids as a whole."""
+    name, address, number or alias of somebody in it; or one of its ids as a whole."""
     since: Time | None = None
     """The span's begin; what reaches into the span is selected."""
     until: Time | None = None
@@ -176,37 +179,38 @@ class CallMatch:
             return True
         return any(t.after is not None and t.after.holder == self._holder for t in standing.transitions)
 
-    def participants(self, legs: Iterable[Leg]) -> bool:
-        """Is it selected by one of its participants?"""
+    def participants(self, legs: Iterable[Leg], directory: Directory) -> bool:
+        """Is it selected by one of its participants? The directory tells whose names are whose."""
         if self._filters.participant is None:
             return True
-        return any(leg.counted and self._is_participant(leg) for leg in legs)
+        person = directory.named(self._filters.participant)
+        return any(leg.counted and self._is_participant(leg, person, directory) for leg in legs)
 
-    def found(self, call: Call, meeting: Meeting, policy: str, legs: Iterable[Leg]) -> bool:
-        """Is it what somebody looks for?"""
+    def found(self, call: Call, meeting: Meeting, policy: str, legs: Iterable[Leg], directory: Directory) -> bool:
+        """Is it what somebody looks for? The directory tells whose names are whose."""
         if not self._find:
             return True
         if self._find in map(fold_case, filter(None, (call.id, meeting.id, call.cospace))):
             return True
-        texts = [call.name, call.owner_name, call.cdr_tag, meeting.owner.user]
-        texts += [change.after.holder for change in standing_of(meeting, policy).transitions if change.after]
+        texts = [call.name, call.owner_name, call.cdr_tag]
+        people = {meeting.owner.user}
+        people |= {change.after.holder for change in standing_of(meeting, policy).transitions if change.after}
         for leg in legs:
             if leg.counted:
-                texts += [
-                    leg.shown_name,
-                    leg.identity_now.user,
-                    leg.remote_party,
-                    leg.remote_address,
-                    leg.shown_address,
-                ]
+                texts += [leg.shown_name, leg.remote_party, leg.remote_address, leg.shown_address]
+                people.add(user_of(leg, directory))
+        texts += [name for user in people if user for name in directory.names_of(user)]
         return any(self._find in fold_case(text) for text in texts if text)
 
-    def _is_participant(self, leg: Leg) -> bool:
+    def _is_participant(self, leg: Leg, person: str | None, directory: Directory) -> bool:
         if self._text in fold_case(leg.shown_name or ""):
+            return True
+        user = user_of(leg, directory)
+        if user is not None and user == person:
             return True
         if self._address is None:
             return False
-        known = [leg.identity_now.user]
+        known = [user]
         known += [normalize_address(text) for text in (leg.remote_party, leg.remote_address, leg.shown_address) if text]
         if "@" not in self._address:
             known = [address.partition("@")[0] for address in known if address]

@@ -74,15 +74,26 @@ class Knowledge:
         return not told or bool(leg.video_seen) or self._options.weight_when_media_unknown == "sixth"
 
     def _identify(self, leg: Leg) -> Identity:
-        leg_type, guest, remote_party, remote_address, cdr_tag, direction = evidence(leg)
-        return self._directory.identify(
-            leg_type=leg_type,
-            guest=guest,
-            remote_party=remote_party,
-            remote_address=remote_address,
-            cdr_tag=cdr_tag,
-            direction=direction,
-        )
+        return identified_by(self._directory, leg)
+
+
+def user_of(leg: Leg, directory: Directory) -> str | None:
+    """Return the user behind a leg: whom it was found to be of while it went on, else whom the directory names now."""
+    known = leg.identity_now
+    return known.user if known.user or known.sure else identified_by(directory, leg).user
+
+
+def identified_by(directory: Directory, leg: Leg) -> Identity:
+    """Return who a leg belongs to by what its records say and by this directory."""
+    leg_type, guest, remote_party, remote_address, cdr_tag, direction = evidence(leg)
+    return directory.identify(
+        leg_type=leg_type,
+        guest=guest,
+        remote_party=remote_party,
+        remote_address=remote_address,
+        cdr_tag=cdr_tag,
+        direction=direction,
+    )
 
 
 def evidence(leg: Leg) -> tuple[str | None, bool | None, str | None, str | None, str | None, str | None]:

@@ -139,10 +139,12 @@ class Gathering:
             legs = await self.things(scope.deployment, Leg, {leg for ids in on_call for leg in ids})
             by_id = {leg.id: leg for leg in legs}
             of_call = [[by_id[leg] for leg in ids if leg in by_id] for ids in on_call]
+            directory = await self._reads.directory(scope.deployment)
             loaded = [
                 one
                 for one, legs in zip(loaded, of_call, strict=True)
-                if match.participants(legs) and match.found(one.call, one.meeting, scope.policy, legs)
+                if match.participants(legs, directory)
+                and match.found(one.call, one.meeting, scope.policy, legs, directory)
             ]
         return await self.known(scope, loaded)
 

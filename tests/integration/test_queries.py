@@ -29,7 +29,9 @@ from tests.integration.servers import StoreServer, cluster, store_server
 SAMPLES = Path(__file__).parents[1] / "samples"
 WEB_CALL = "7d6111cd-462b-441d-8742-b109ce308a93"
 TWO_BRIDGES = "8bf71dd3-ee76-457e-9a88-adf342310e97"
-HOLDERS = Directory([User("alice@example.com", holds_license=True), User("bob@example.com", holds_license=True)])
+HOLDERS = Directory(
+    [User("alice@example.com", holds_license=True), User("bob@example.com", holds_license=True, aliases=("2002",))]
+)
 
 
 class Silent:
@@ -312,6 +314,8 @@ async def test_calls_are_selected_by_what_the_index_does_not_hold(service: Servi
     assert await service.calls(holder="bob@example.com", state="all") == ["c4"]
     assert await service.calls(participant="carol@example.com") == ["c2"]
     assert await service.calls(participant="BOARD") == ["c2"]
+    assert await service.calls(participant="2002", state="ended") == ["c4"]
+    assert await service.calls(find="200", state="all") == ["c4"]
     assert await service.calls(participant="nobody@example.com", state="all") == []
     assert await service.calls(name="standup") == ["c3", "c1"]
     assert await service.calls(cospace="SPACE2") == ["c2"]

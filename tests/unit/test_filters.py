@@ -6,11 +6,13 @@ import msgspec
 import pytest
 
 from cdr_service.domain.calls import Call, Meeting
+from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.filters import CallFilters, CallMatch, SwitchFilters, SwitchMatch, license_of
-from cdr_service.domain.identity import Identity
+from cdr_service.domain.identity import GUEST, NOBODY, Identity
 from cdr_service.domain.legs import Current, Leg
 from cdr_service.domain.licensing import License
 from cdr_service.domain.records import OrderKey
+from cdr_service.domain.spaces import Circumstances, SpaceFacts
 from cdr_service.domain.timeline import Cause, Standing, Timeline, Transition
 
 
@@ -35,9 +37,27 @@ def call(**facts: Any) -> Call:
     return Call("c", "s", at(100), **{"started": at(100), **facts})
 
 
-def selected(leg: Leg, participant: str) -> bool:
+NOBODY_KNOWN = Directory([])
+KNOWN = Directory(
+    [
+        User("alice@example.com", True, ("1001", "+1(555)100-1", "sip:alice@video.example.com"), tags=("emp-1001",)),
+        User("bob@example.com", False, ("1002", "shared")),
+        User("carol@example.com", False, ("shared",)),
+    ]
+)
+ALICES_NAMES = (
+    "alice@example.com",
+    "1001",
+    "1 555 1001",
+    "alice@video.example.com",
+    "EMP-1001",
+    "sip:1001@pbx.example.com",
+)
+
+
+def selected(leg: Leg, participant: str, directory: Directory = NOBODY_KNOWN) -> bool:
     """Is a call with this leg selected by a participant?"""
-    return CallMatch(CallFilters(participant=participant)).participants([leg])
+    return CallMatch(CallFilters(participant=participant)).participants([leg], directory)
 
 
 @pytest.mark.parametrize(
@@ -139,6 +159,47 @@ def test_a_call_is_selected_by_a_participant() -> None:
     assert not selected(msgspec.structs.replace(leg, recorder=True), "1001")
 
 
+@pytest.mark.parametrize("name", ALICES_NAMES)
+@pytest.mark.parametrize(
+    "leg",
+    [
+        Leg("l", remote_party="alice@example.com", leg_type="acano", identity=Identity("alice@example.com", "jid")),
+        Leg("l", remote_party="1001@pbx.example.com", identity=Identity("alice@example.com", "alias")),
+        Leg("l", remote_party="15551001@pbx.example.com", leg_type="sip"),
+        Leg("l", remote_party="phone@10.0.0.1", leg_type="sip", cdr_tag="emp-1001"),
+    ],
+    ids=["app", "alias", "unknown then", "by tag"],
+)
+def test_a_person_is_found_by_every_name_that_the_directory_knows(leg: Leg, name: str) -> None:
+    """By whichever of them they take part, also where the directory learned of it only after the call."""
+    assert selected(leg, name, KNOWN)
+    assert not selected(leg, "bob@example.com", KNOWN)
+    assert not selected(leg, "1002", KNOWN)
+
+
+def test_who_was_known_otherwise_is_not_found_by_another_persons_names() -> None:
+    """What was known while the call went on stands; guests are nobody; a name of two users names neither."""
+    app = Leg("l", remote_party="1001@pbx.example.com", leg_type="sip", display_name="Phone")
+    assert not selected(msgspec.structs.replace(app, identity=Identity("bob@example.com", "alias")), "emp-1001", KNOWN)
+    assert not selected(msgspec.structs.replace(app, identity=GUEST), "alice@example.com", KNOWN)
+    assert not selected(Leg("l", identity=Identity("bob@example.com", "jid")), "shared", KNOWN)
+    assert not selected(Leg("l", remote_party="1001@partner.example", identity=NOBODY), "alice@example.com", KNOWN)
+
+
+@pytest.mark.parametrize("text", ["1001", "1555100", "(555)100", "@video", "emp-"])
+def test_a_call_is_found_by_a_part_of_any_name_of_its_people(text: str) -> None:
+    """Of those who are in, of the owner and of who pays or paid."""
+    leg = Leg("l", identity=Identity("alice@example.com", "jid"))
+    nobody, paid = Meeting("m", ("c",)), Standing(SHARED, (change(10, None, ALICE),))
+    holders = Meeting("m", ("c",), timeline=Timeline(standings={"join": paid}))
+    owners = Meeting("m", ("c",), known=Circumstances(SpaceFacts(Identity("alice@example.com"))))
+    match = CallMatch(CallFilters(find=text))
+    assert match.found(call(), nobody, "join", [leg], KNOWN)
+    assert match.found(call(), holders, "join", [], KNOWN)
+    assert match.found(call(), owners, "join", [], KNOWN)
+    assert not match.found(call(), nobody, "join", [Leg("l", identity=Identity("bob@example.com"))], KNOWN)
+
+
 @pytest.mark.parametrize(
     ("filters", "times"),
     [
@@ -206,5 +267,5 @@ def test_a_call_is_found_by_what_people_call_it(text: str, expected: bool) -> No
     recorder = Leg("r", remote_party="recorder@example.com", recorder=True)
     assert not recorder.counted
     match = CallMatch(CallFilters(find=text))
-    assert match.found(known, meeting, "join", [bob, recorder]) is expected
+    assert match.found(known, meeting, "join", [bob, recorder], NOBODY_KNOWN) is expected
     assert match.asks_for_participants is bool(text)

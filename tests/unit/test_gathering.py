@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cdr_service.domain.directory import Directory
 from cdr_service.domain.filters import CallFilters, CallMatch
 from cdr_service.domain.pages import Listing, Place
 from cdr_service.domain.showing import Scope
@@ -55,6 +56,11 @@ class Shelf:
     def switch(self, place: Place) -> tuple[str, str, int]:
         """Return nothing: nothing here asks for it."""
         raise NotImplementedError
+
+    async def directory(self, deployment: str) -> Directory:
+        """Return nobody: who is who does not matter here."""
+        assert deployment == SCOPE.deployment
+        return Directory([])
 
     async def usage(self, deployment: str) -> Mapping[str, int]:
         """Return nothing: nothing here asks for it."""
