@@ -5,6 +5,7 @@ changed is then in the workspace, and what happened in `events`. Nothing here de
 and calls keep what each record said, and `settle` folds the timelines of the meetings that were touched.
 """
 
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -56,6 +57,9 @@ class Source(NamedTuple):
 class Bookkeeper(Learner):
     """Works out what a batch of records changes. One per attempt; it does no I/O and reads no clock."""
 
+    _revives = True
+    """Does a record go on with a call that was closed because nothing was heard of it?"""
+
     def take(self, source: Source, record: Record) -> None:  # noqa: C901, PLR0912 - one case a record type
         """Take one record into the books."""
         at = record.order(source.session)
@@ -87,6 +91,14 @@ class Bookkeeper(Learner):
                 self._recording_ended(source, self._recording(id_, True), at)
             case _:
                 pass  # a type that we do not know is kept with the document and counted
+
+    def take_again(self, source: Source, record: Record) -> None:
+        """Take a record that may have been taken before; one that changes nothing is no sign that its calls live."""
+        aside = Bookkeeper(self._workspace.aside(), self._knowledge.directory, self._options, repeat(""))
+        aside._revives = False
+        aside.take(source, record)
+        if aside._workspace.changes_anything:
+            self.take(source, record)
 
     def fold_again(self, meeting: str, instead_of: str | None = None) -> None:
         """Fold a meeting whose facts were put into the workspace as a whole; another may turn out to be part of it."""
@@ -178,7 +190,7 @@ class Bookkeeper(Learner):
 
     def _revived(self, call: Call | None, at: OrderKey) -> Call | None:
         """Go on with a call that was closed because nothing was heard of it."""
-        if call is None or not call.is_stale:
+        if call is None or not call.is_stale or not self._revives:
             return call
         self.reopen(call, at)
         return self._known_call(call.id)

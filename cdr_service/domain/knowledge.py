@@ -22,7 +22,7 @@ class Knowledge:
     """What a directory says, and how it goes together with what was known before."""
 
     def __init__(self, directory: Directory, options: Options) -> None:
-        self._directory = directory
+        self.directory = directory
         self._options = options
         self.space = directory.space
 
@@ -30,10 +30,10 @@ class Knowledge:
         """Return who a participant is of whom the Meeting Server named the user, or said that they are none."""
         if user is None:
             return GUEST
-        found = self._directory.user(user)
-        known = self._directory.users.get(found.user or "")
+        found = self.directory.user(user)
+        known = self.directory.users.get(found.user or "")
         # Who is behind the leg is certain. That they hold PMP+, or do not, is not while they are in doubt or unread.
-        sure = not known.doubt if known is not None else self._directory.from_server
+        sure = not known.doubt if known is not None else self.directory.from_server
         return Identity(user, PARTICIPANT, found.holds_license, sure)
 
     def identified(self, before: Leg, leg: Leg) -> Leg:
@@ -74,7 +74,7 @@ class Knowledge:
         return not told or bool(leg.video_seen) or self._options.weight_when_media_unknown == "sixth"
 
     def _identify(self, leg: Leg) -> Identity:
-        return identified_by(self._directory, leg)
+        return identified_by(self.directory, leg)
 
 
 def user_of(leg: Leg, directory: Directory) -> str | None:

@@ -82,7 +82,7 @@ class Reception:
                 session = session.with_record(feed, number, record.time, self._now, record.missing)
                 session = self._noted(session, source, record)
             with self._workspace.asking_later():
-                self._keeper.take(source, record)
+                (self._keeper.take_again if seen else self._keeper.take)(source, record)
             taken.append(record)
         refused: list[RejectedRecord] = []
         for reject in rejected:

@@ -104,6 +104,17 @@ class Workspace:
         if self._missing:
             raise NeedsLoad(self._missing)
 
+    def aside(self) -> "Workspace":
+        """Return a workspace on what is known here by now, to see what something would change; it changes nothing."""
+        aside = Workspace({**self._loaded, **self.changed})
+        aside.read = self.read
+        return aside
+
+    @property
+    def changes_anything(self) -> bool:
+        """Is anything other than it was loaded?"""
+        return any(thing != self.before(key) for key, thing in self.changed.items())
+
     def before(self, key: Key) -> Any:
         """Return the thing as it was loaded."""
         return self._loaded.get(key)

@@ -1,7 +1,15 @@
 """Calls whose end is an estimate: closed because nothing was heard of them, and what a later record makes of that."""
 
 from cdr_service.domain.events import Event
-from cdr_service.domain.records import CallEnd, CallLegEnd, CallLegStart, CallStart, RecordingEnd, RecordingStart
+from cdr_service.domain.records import (
+    CallEnd,
+    CallLegEnd,
+    CallLegStart,
+    CallStart,
+    RecordingEnd,
+    RecordingStart,
+    RejectedRecord,
+)
 from cdr_service.domain.showing import standing_of
 from cdr_service.domain.upkeep import close_stale
 from tests.unit.books import Books, Parcel
@@ -137,3 +145,26 @@ def test_the_earliest_of_several_call_starts_counts() -> None:
         call = books.calls["c"]
         assert (call.name, call.call_type, call.tenant, call.started) == ("First", "coSpace", None, first.order)
         assert books.meetings["m"].call_type == "coSpace"
+
+
+def test_what_was_taken_before_and_changes_nothing_leaves_a_stale_call_closed() -> None:
+    """A dead letter that is tried again brings its whole document, of which the good records were taken at once."""
+    quiet = Quiet(recorded=True)
+    quiet.close()
+    again = [Parcel(one.source, [one.record]) for one in quiet.writer.sent]
+    assert quiet.books.take(*again, again=True) == []
+    assert quiet.books.calls["c"].is_stale
+
+
+def test_what_a_dead_letter_tells_anew_goes_on_with_a_stale_call() -> None:
+    """A record that was set aside, and so was marked as seen, tells once it is taken that the call went on."""
+    quiet = Quiet()
+    late = quiet.writer.write(CallLegStart, 60, leg="l2", call="c", direction="incoming", **person("bob"))
+    refused = RejectedRecord(reason="", content="{}", correlator_index=late.record.correlator_index)
+    quiet.books.take(Parcel(late.source, [], [refused]))
+    quiet.close()
+    again = [Parcel(one.source, [one.record]) for one in quiet.writer.sent]
+    events = quiet.books.take(*again, again=True)
+    assert names(events)[:2] == ["call.started", "leg.joined"]
+    assert events[0].details["reopened"] is True
+    assert quiet.books.calls["c"].end is None
