@@ -6,6 +6,7 @@ another feed may still fill. (session, correlatorIndex) is the key against dupli
 that has none is told apart by recordIndex and feed (`docs/cdr.md`).
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations, pairwise
 from typing import Final, NamedTuple
@@ -59,7 +60,9 @@ class Told(Struct, frozen=True, array_like=True, gc=False):
     """Record time of the record before it in its feed, where it is known and has no correlatorIndex."""
 
     def concerns(self, gap: "Gap") -> bool:
-        """Is something of the gap among what was dropped?"""
+        """Is something of the gap among what was dropped? What has no number of the session goes by its time."""
+        if self.feed:
+            return gap.after <= self.time <= gap.before
         return self.number - self.count <= gap.last and gap.first < self.number
 
 
@@ -100,7 +103,7 @@ class Session(Struct, frozen=True, array_like=True, gc=False):
     settled: int = 0
     """Gaps noticed before then, by our clock, were told as lost."""
     unnumbered: bool = False
-    """It sends no correlatorIndex, so a loss that it tells of cannot be seen to heal."""
+    """It never sent a correlatorIndex, so a loss that it tells of cannot be seen to heal."""
     forgotten: Gap | None = None
     """The numbers up to the first range that is kept, where there were too many: what is missing among them is lost."""
     ending: str | None = None
@@ -110,9 +113,9 @@ class Session(Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def latest_number(self) -> int:
-        """The highest correlatorIndex seen; -1 where there is none."""
+        """The highest correlatorIndex seen, and one more for each record that came without one after it; else -1."""
         ranges = self.seen.get("", ())
-        return ranges[-1].last if ranges else -1
+        return ranges[-1].last + self._placed()[1] if ranges else -1
 
     @property
     def ran_until(self) -> int:
@@ -121,7 +124,13 @@ class Session(Struct, frozen=True, array_like=True, gc=False):
         That is the one with the highest number, and not the latest where the bridge's clock was set back.
         """
         ranges = self.seen.get("", ())
-        return ranges[-1].last_time if ranges and not self.unnumbered else self.last
+        return max(one[-1].last_time for one in (ranges, self._uncounted) if one) if ranges else self.last
+
+    @property
+    def _uncounted(self) -> tuple[Range, ...]:
+        """What came without a correlatorIndex, by the feed that brought most of it: others bring the same."""
+        feeds = [ranges for feed, ranges in self.seen.items() if feed]
+        return max(feeds, key=lambda ranges: sum(map(_size, ranges)), default=())
 
     def has(self, feed: str, number: int) -> bool:
         """Was the record seen before?"""
@@ -155,27 +164,46 @@ class Session(Struct, frozen=True, array_like=True, gc=False):
         return replace(self, seen=seen, told=told, forgotten=forgotten)
 
     def gaps(self) -> Iterator[Gap]:
-        """Yield the gaps in the numbers seen. What came before the first is history that we were never owed."""
-        ranges = self.seen.get("", ())
+        """Yield the gaps in the numbers seen. What came before the first is history that we were never owed.
+
+        A record without its correlatorIndex had a number all the same, which is missing among those seen; so it stands
+        for one of the gap that its time lies in.
+        """
+        return (gap for gap in self._placed()[0] if gap.missing)
+
+    def _placed(self) -> tuple[list[Gap], int]:
+        """Return the gaps with what came of each without a number, and how much such came after the last number."""
+        gaps: list[Gap] = []
+        ranges, uncounted = self.seen.get("", ()), deque(self._uncounted)
         for before, after in pairwise(ranges):
-            yield Gap(before.last + 1, after.first - 1, before.last_time, after.first_time, after.noticed)
+            gap = Gap(before.last + 1, after.first - 1, before.last_time, after.first_time, after.noticed)
+            while uncounted and uncounted[0].last_time < gap.after:
+                uncounted.popleft()
+            while uncounted and uncounted[0].last_time <= gap.before and _size(uncounted[0]) <= gap.missing:
+                gap = gap._replace(seen=gap.seen + _size(uncounted.popleft()))
+            gaps.append(gap)
+        return gaps, sum(_size(one) for one in uncounted if ranges and one.first_time >= ranges[-1].last_time)
 
     def losses(self, settled_before: int) -> Iterator[Gap]:
         """Yield what is known to be lost: gaps that the bridge told of, and gaps noticed before that moment."""
-        if self.unnumbered:
-            for loss in self.told:
-                yield Gap(loss.number - loss.count, loss.number - 1, loss.after, loss.time, 0)
-            return
         if self.forgotten is not None:
             yield self.forgotten
-        for gap in self.gaps():
+        gaps = list(self.gaps())
+        for gap in gaps:
             if gap.noticed < settled_before or any(loss.concerns(gap) for loss in self.told):
                 yield gap
+        ranges = self.seen.get("", ())
+        counted_until = ranges[-1].last_time if ranges else 0
+        for loss in self.told:
+            # Once a number came after it, the gaps tell what is missing, and whether that heals.
+            if loss.feed and loss.time >= counted_until and not any(loss.concerns(gap) for gap in gaps):
+                yield Gap(loss.number - loss.count, loss.number - 1, loss.after, loss.time, 0)
         if self.owed is not None and self.owed.last > self.latest_number:
             yield self.owed._replace(first=max(self.owed.first, self.latest_number + 1))
-        begins = next(iter(self.seen.get("", ())), None)
-        owed = min((loss.number - loss.count for loss in self.told), default=0)
-        if self.told and begins is not None and owed < begins.first and self.forgotten is None:
+        begins = next(iter(ranges), None)
+        told = [loss.number - loss.count for loss in self.told if not loss.feed]
+        owed = min(told, default=0)
+        if told and begins is not None and owed < begins.first and self.forgotten is None:
             yield Gap(owed, begins.first - 1, 0, begins.first_time, 0)
 
 
@@ -190,6 +218,10 @@ class Bridge(Struct, frozen=True, array_like=True, gc=False):
 
 SESSIONS_MAX: Final = 16
 """Sessions kept per bridge; a bridge that restarts more often than that within the retention time loses the oldest."""
+
+
+def _size(one: Range) -> int:
+    return one.last - one.first + 1
 
 
 def _added(ranges: tuple[Range, ...], number: int, time: int, now: int) -> tuple[Range, ...]:

@@ -35,12 +35,16 @@ def close_silent(keeper: Bookkeeper, workspace: Workspace, call: str, since: int
 
 def unconcluded(session: Session, settled_before: int) -> list[Gap]:
     """Return what is lost of a session and was not told yet: gaps noticed before that moment, and not filled since."""
-    told = {loss.number for loss in session.told}
+    told = {loss.number for loss in session.told if not loss.feed}
+    unnumbered = [loss for loss in session.told if loss.feed]
     owed = session.owed.last if session.owed else -1
     return [
         gap
         for gap in session.gaps()
-        if session.settled <= gap.noticed < settled_before and gap.last + 1 not in told and gap.last > owed
+        if session.settled <= gap.noticed < settled_before
+        and gap.last + 1 not in told
+        and gap.last > owed
+        and not any(loss.concerns(gap) for loss in unnumbered)
     ]
 
 

@@ -257,8 +257,53 @@ def test_two_feeds_that_tell_of_the_same_loss_lose_it_once() -> None:
 
 def test_a_loss_of_an_unnumbered_sender_cannot_heal() -> None:
     """Its recordIndex shows no hole, so nothing could be seen to fill it."""
-    session = msgspec.structs.replace(Session("s", unnumbered=True), told=(Told(20, 10, 20_000),))
+    session = msgspec.structs.replace(Session("s", unnumbered=True), told=(Told(20, 10, 20_000, "feed:a"),))
     assert list(session.losses(0)) == [Gap(10, 19, 0, 20_000, 0)]
+
+
+def unnumbered(session: Session, number: int, time: int, *, feed: str = "feed:", dropped: int = 0) -> Session:
+    """Return the session after a record without correlatorIndex, with this recordIndex."""
+    return session.with_record(feed, number, time, 0, dropped)
+
+
+def test_one_record_without_a_number_hides_no_loss() -> None:
+    """Its own number is missing among those seen, which is no loss; every other gap is one."""
+    session = unnumbered(seen([0, 1, 2]), 4, 3000)
+    assert session.latest_number == 3
+    session = seen([4, 8], session)
+    assert lost(session) == [(5, 7)]
+    assert session.latest_number == 8
+    session = seen([12], unnumbered(session, 8, 11_000))
+    assert [(gap.first, gap.last, gap.missing) for gap in session.losses(SETTLED)] == [(5, 7, 3), (9, 11, 2)]
+    assert lost(seen([5, 6, 7, 9, 10], session)) == []
+
+
+def test_a_record_without_a_number_that_two_feeds_bring_stands_for_one() -> None:
+    """Each receiver numbers it on its own."""
+    session = unnumbered(seen([0]), 2, 1500)
+    session = seen([3], unnumbered(session, 90, 1500, feed="feed:b"))
+    assert [gap.missing for gap in session.losses(SETTLED)] == [1]
+
+
+def test_a_loss_that_a_record_without_a_number_tells_of_counts_once() -> None:
+    """Before the next number comes it is told by itself, then it is the gap around it, which may heal."""
+    session = unnumbered(seen([0, 1]), 3, 4000, dropped=2)
+    assert [(gap.missing, gap.before) for gap in session.losses(0)] == [(2, 4000)]
+    session = seen([5], session)
+    assert [(gap.first, gap.last, gap.missing) for gap in session.losses(0)] == [(2, 4, 2)]
+    assert lost(seen([2, 3], session), settled_before=0) == []
+
+
+def test_one_record_without_a_number_leaves_a_session_numbered() -> None:
+    """Whichever comes first; only a session that has sent no number at all is one without."""
+    books, writer = Books(), Writer("s", "bridge")
+    sent = [writer.write(CallStart, place, call=f"c{place}") for place in range(6)]
+    sent[2] = sent[2]._replace(record=msgspec.structs.replace(sent[2].record, correlator_index=None))
+    for place in (2, 0, 1, 3, 5):
+        books.take(Parcel(sent[place].source, [sent[place].record]))
+        assert books.sessions["s"].unnumbered is (place == 2)
+    assert concluded(books, SETTLED) == [1]
+    assert books.sessions["s"].ran_until == (EPOCH + 5) * 1000
 
 
 def test_told_losses_are_bounded_and_logged() -> None:
