@@ -56,7 +56,7 @@ class WorkingOut:
         token = secrets.token_hex(8)
         while True:
             ids = (f"{token}-{number}" for number in count())
-            workspace = Workspace(snapshot.things)
+            workspace = Workspace(snapshot.things, now)
             try:
                 commit, received = self._apply(snapshot, workspace, pieces, ids, now)
             except NeedsLoad as need:

@@ -49,7 +49,7 @@ class Books:
         self.loads = 0
         """How many things were loaded, ever."""
         self.now = 0
-        """Our clock, in milliseconds since 1970 UTC; the caller sets it."""
+        """Our clock, in milliseconds since 1970 UTC; the caller sets it. 0 where what is played has no present."""
         self.calls_at_once = CALLS_AT_ONCE
         """Calls of a replaced session that one batch ends."""
         self._ids: Iterator[str] = map(str, count(1))
@@ -69,7 +69,7 @@ class Books:
         """Do something to the books, loading what is needed as the service does; return what the work returned."""
         loaded: dict[Key, Any] = {}
         while True:
-            workspace = Workspace(loaded)
+            workspace = Workspace(loaded, self.now or None)
             keeper = Bookkeeper(workspace, self.directory, self.options, self._ids)
             try:
                 outcome = work(keeper, workspace)

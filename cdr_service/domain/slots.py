@@ -17,7 +17,8 @@ BEFORE_ALL: Final = OrderKey(0, "", 0)
 
 KEPT_MILLISECONDS: Final = 26 * 3600 * 1000
 """A claim that ended so long before the newest is settled: it stays as it was served, whatever comes late. It is kept
-while it overlaps one that is not settled, because that one may have waited for it."""
+while it overlaps one that is not settled, because that one may have waited for it. A claim that is dated later than our
+own clock counts as one of now: a Call Bridge whose clock runs ahead settles nothing of others."""
 
 
 class Claim(Struct, frozen=True, array_like=True, gc=False):
@@ -68,16 +69,23 @@ class _Pays:
 
 
 def grant(
-    ledger: Ledger, meeting: str, claim: Claim, before: tuple[Claim, ...], limit: int, *, waits: bool = True
+    ledger: Ledger,
+    meeting: str,
+    claim: Claim,
+    before: tuple[Claim, ...],
+    limit: int,
+    *,
+    waits: bool = True,
+    now: int | None = None,
 ) -> OrderKey | None:
     """Return from when on a claim of `meeting` is served, or None while it has to wait.
 
     `before` are the earlier claims of the same meeting, as it sees them now. `limit` is how many meetings one license
-    pays at once; with `waits` false a claim is served at once or never.
+    pays at once; with `waits` false a claim is served at once or never. `now` is our clock, in milliseconds, if any.
     """
     known = Ledger({**ledger.claims, meeting: (*before, claim)})
     since = min(claim.wanted, first_change(ledger.claims.get(meeting, ()), before) or claim.wanted)
-    return next(right for _, served, right in _served(known, since, limit, waits=waits) if served is claim)
+    return next(right for _, served, right in _served(known, since, limit, waits=waits, now=now) if served is claim)
 
 
 def first_change(was: Iterable[Claim], now: Iterable[Claim]) -> OrderKey | None:
@@ -86,17 +94,17 @@ def first_change(was: Iterable[Claim], now: Iterable[Claim]) -> OrderKey | None:
 
 
 def misjudged(
-    ledger: Ledger, limit: int, since: OrderKey = BEFORE_ALL, *, waits: bool = True
+    ledger: Ledger, limit: int, since: OrderKey = BEFORE_ALL, *, waits: bool = True, now: int | None = None
 ) -> Iterator[tuple[str, Claim, OrderKey | None]]:
     """Yield the claims whose grant is not what the other claims now allow: meeting, claim, and the right grant.
 
     `since` is when the first claim was wanted that changed; those before it are as they were.
     """
-    return (found for found in _served(ledger, since, limit, waits=waits) if found[1].granted != found[2])
+    return (found for found in _served(ledger, since, limit, waits=waits, now=now) if found[1].granted != found[2])
 
 
 def _served(
-    ledger: Ledger, since: OrderKey, limit: int, *, waits: bool
+    ledger: Ledger, since: OrderKey, limit: int, *, waits: bool, now: int | None
 ) -> Iterator[tuple[str, Claim, OrderKey | None]]:
     """Yield the claims wanted since then, in order: meeting, claim, and from when on it is served.
 
@@ -109,7 +117,7 @@ def _served(
         for claim in claims
         if claim.ended is None or claim.ended > since or claim.wanted >= since
     ]
-    pays, settled = _Pays(limit, waits=waits), _settled_before(claim for _, _, claim in pairs)
+    pays, settled = _Pays(limit, waits=waits), _settled_before((claim for _, _, claim in pairs), now)
     for wanted, meeting, claim in sorted(pairs, key=lambda pair: pair[:2]):
         right = claim.granted
         # Without waiting, who was not served at once never is, and for whom that was is not looked at any more.
@@ -121,15 +129,16 @@ def _served(
             yield meeting, claim, right
 
 
-def _settled_before(claims: Iterable[Claim]) -> int:
-    return max((claim.wanted.time for claim in claims), default=0) - KEPT_MILLISECONDS
+def _settled_before(claims: Iterable[Claim], now: int | None) -> int:
+    newest = max((claim.wanted.time for claim in claims), default=0)
+    return (newest if now is None else min(newest, now)) - KEPT_MILLISECONDS
 
 
 def _is_settled(claim: Claim, before: int) -> bool:
     return claim.ended is not None and claim.ended.time <= before
 
 
-def with_claims(ledger: Ledger, meeting: str, claims: tuple[Claim, ...]) -> Ledger:
+def with_claims(ledger: Ledger, meeting: str, claims: tuple[Claim, ...], now: int | None = None) -> Ledger:
     """Return the ledger with all claims of one meeting replaced, and those forgotten that decide nothing any more.
 
     That is looked for where the claims that were touched least lately are settled by what is put in.
@@ -139,9 +148,9 @@ def with_claims(ledger: Ledger, meeting: str, claims: tuple[Claim, ...]) -> Ledg
     oldest = next(iter(entries.values()), ())
     if claims:
         entries[meeting] = claims
-    if not all(_is_settled(claim, _settled_before(claims)) for claim in oldest):
+    if not all(_is_settled(claim, _settled_before(claims, now)) for claim in oldest):
         return Ledger(entries)
-    settled = _settled_before(claim for kept in entries.values() for claim in kept)
+    settled = _settled_before((claim for kept in entries.values() for claim in kept), now)
     unsettled = [c.wanted.time for kept in entries.values() for c in kept if not _is_settled(c, settled)]
     forgotten = min([settled, *unsettled])
     return Ledger(

@@ -327,6 +327,24 @@ async def test_calls_are_selected_by_what_the_index_does_not_hold(service: Servi
     assert [[call.id for call in page] for page in pages] == [["c3"], ["c1"]]
 
 
+async def test_a_bridge_whose_clock_is_a_day_ahead_settles_nothing(service: Service) -> None:
+    """What a lagging bridge tells of this morning still decides which of the holder's meetings waited."""
+    third = Feed("third").document(
+        call_start("c3", "09:02:00"), join("alice-3", "c3", "09:02:00"), leave("alice-3", "09:10:00")
+    )
+    second = Feed("second").document(
+        call_start("c2", "09:01:00"), join("alice-2", "c2", "09:01:00"), leave("alice-2", "09:10:00")
+    )
+    first = Feed("first").document(
+        call_start("c1", "09:00:00"), join("alice-1", "c1", "09:00:00"), leave("alice-1", "09:10:00")
+    )
+    ahead = Feed("ahead").document(call_start("c4", "13:00:00"), join("alice-4", "c4", "13:00:00"))
+    service.now += 15 * 60 * 1000
+    await service.post(third, second, ahead.replace(b"2024-03-12", b"2024-03-13"), first)
+    firsts = [plain(await service.queries.call(call))["transitions"][0]["to"]["type"] for call in ("c1", "c2", "c3")]
+    assert firsts == ["PMP+", "PMP+", "SMP+"]
+
+
 async def test_a_selective_query_finds_the_one_call_among_many(service: Service) -> None:
     """What is selected is found at both ends of a list of many chunks."""
     starts = [call_start(f"c{n}", f"09:{n // 60:02}:{n % 60:02}") for n in range(1, 699)]

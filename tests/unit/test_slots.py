@@ -111,6 +111,18 @@ def test_a_claim_that_is_settled_stays_as_it_was_served() -> None:
     assert served == {"live": at(20), "new": at(days)}
 
 
+def test_a_clock_that_runs_ahead_settles_nothing_of_others() -> None:
+    """A claim of tomorrow counts as one of now, so what ended an hour ago is neither settled nor forgotten."""
+    now = 100 * HOUR
+    ledger = Ledger({"first": (claim(now - 5 * HOUR, now - HOUR),), "second": (claim(now - 4 * HOUR, now - HOUR),)})
+    ledger = with_claims(ledger, "ahead", (claim(now + 30 * HOUR, now + 31 * HOUR),), now)
+    assert set(ledger.claims) == {"first", "second", "ahead"}
+    assert next(right for meeting, _, right in misjudged(ledger, 1, now=now) if meeting == "first")
+    assert grant(ledger, "late", claim(now - 3 * HOUR, now - HOUR), (), 2, now=now) is None
+    days_later = now + 60 * HOUR
+    assert "first" not in with_claims(ledger, "new", (claim(days_later),), days_later).claims
+
+
 moments = st.integers(0, 30)
 claims_of_meetings = st.dictionaries(
     st.sampled_from("abcdefgh"),
