@@ -64,7 +64,7 @@ def timeline_changes(
             del known[_identity(transition)]
             kept.append(old)
             continue
-        if old is not None and _same_switch(old, transition):
+        if old is not None and _was_told(old, transition):
             late = old.late
         else:
             # What stands in the place of another was wrong until now.
@@ -87,10 +87,21 @@ def _identity(transition: Transition) -> tuple[OrderKey, str]:
     return transition.at, transition.after.type if transition.after else ""
 
 
-def _same_switch(old: Transition, new: Transition) -> bool:
-    """Do both tell that another payer took over, and from whom to whom? What it weighed may be known better by now."""
+def _was_told(old: Transition, new: Transition) -> bool:
+    """Was what changed told before, so that only how it is told is new?
+
+    That is so where the same was taken before and after, and where another payer took over from the same one: its
+    reasons, and what it weighed, may be known better by now.
+    """
+    if _charges(old) == _charges(new):
+        return True
     payers = _payers(old)
     return bool(payers) and payers[0] != payers[1] and payers == _payers(new)
+
+
+def _charges(change: Transition) -> tuple[object, ...]:
+    """Return what was taken before and after."""
+    return tuple(one and one.charge for one in (change.before, change.after))
 
 
 def _payers(change: Transition) -> tuple[tuple[str, str | None], ...]:

@@ -47,7 +47,12 @@ class License(Struct, frozen=True, array_like=True, gc=False):
 
     def same_charge(self, other: "License | None") -> bool:
         """Is the same taken from the same payer? Only a change of that is a transition."""
-        return other is not None and (self.type, self.holder, self.sixths) == (other.type, other.holder, other.sixths)
+        return other is not None and self.charge == other.charge
+
+    @property
+    def charge(self) -> tuple[str, str | None, int]:
+        """What is taken, from whom, and how much."""
+        return self.type, self.holder, self.sixths
 
     @property
     def weight(self) -> str:

@@ -199,6 +199,22 @@ class TestMedia:
         assert license_now(room).reason.endswith("nobody can tell whether video is used, so a sixth is taken")
         assert ends(room, (BOB, VIDEO)).told() == [("SMP+ 1", FIRST), (None, "participant_left")]
 
+    def test_an_end_that_only_says_why_makes_no_change_late(self) -> None:
+        """A sixth was taken before it was known that nobody used video: the reason is put right, the time was."""
+        room = Room(options=Options(weight_when_media_unknown="sixth")).come(BOB)
+        events = len(room.books.events)
+        ends(room, (BOB, AUDIO))
+        first, last = standing_of(room.meeting, "join").transitions
+        assert first.reason.endswith("nobody uses video, so a sixth is taken")
+        assert not first.late
+        assert not last.late
+        told = [event for event in room.books.events[events:] if event.event.startswith("license.")]
+        assert [(event.event, event.details["late"]) for event in told] == [
+            ("license.released", False),
+            ("license.corrected", False),
+            ("license.corrected", False),
+        ]
+
     def test_recording_lifts_audio_only_where_it_is_set_to(self) -> None:
         """Open is whether the exception for point-to-point calls holds for a space."""
         for lifts, weight in ((False, "1/6"), (True, "1")):
