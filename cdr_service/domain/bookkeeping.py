@@ -201,7 +201,8 @@ class Bookkeeper(Learner):
         meeting = before
         if absorbed is not None:
             learned = sorted((*absorbed.learned, *meeting.learned), key=lambda learned: learned.since)
-            meeting = replace(meeting, learned=tuple(learned), media_told=meeting.media_told or absorbed.media_told)
+            media_told, held = meeting.media_told or absorbed.media_told, {**absorbed.held, **meeting.held}
+            meeting = replace(meeting, learned=tuple(learned), media_told=media_told, held=held)
         if call.id not in meeting.calls:
             meeting = replace(meeting, calls=(*meeting.calls, call.id))
         if call.started and (meeting.described is None or call.started < meeting.described):
@@ -265,7 +266,11 @@ class Bookkeeper(Learner):
             self._noted_call(source, call, max(at, named_at))
             if call not in known:
                 self._workspace.add_leg(call, leg.id)
-        self._tell_of_leg(*self._put_leg(before, self._knowledge.identified(before, leg)))
+        leg = self._knowledge.identified(before, leg)
+        identity = self._as_held(leg, leg.identity_now)
+        if identity != leg.identity_now:
+            leg = replace(leg, identity=identity, observed=())
+        self._tell_of_leg(*self._put_leg(before, leg))
 
     def _tell_of_leg(self, leg: Leg, calls: dict[str, Call], was: list[Occurrence], now: list[Occurrence]) -> None:
         """Tell of joins and leaves that were not told before."""

@@ -113,6 +113,9 @@ class Meeting(Struct, frozen=True, array_like=True, gc=False):
     media_told: bool = False
     """Did a leg turn out to have used other media than is counted while the meeting goes on?"""
     timeline: Timeline = Timeline()
+    held: dict[str, bool] = {}
+    """Whether they held PMP+ when they were in, of users of whom that was edited since: it stays so for the meeting,
+    where `owner_change_applies` says so."""
 
     @property
     def known_now(self) -> Circumstances:

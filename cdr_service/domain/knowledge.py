@@ -54,6 +54,11 @@ class Knowledge:
             return replace(now, holds_license=before.holds_license)
         return now
 
+    def edited(self, leg: Leg) -> Identity | None:
+        """Return whom a leg belongs to, where the directory of now says otherwise whether they hold PMP+."""
+        known = leg.identity_now
+        return known if known.holds_license != self.directory.holds_license(known.user) else None
+
     def space_now(self, before: SpaceFacts, facts: SpaceFacts) -> SpaceFacts:
         """Return what is known of the space of a live call, given what is said of it now.
 

@@ -4,7 +4,7 @@ It applies from the moment at which it was read, and yields to what records say.
 nothing to calls and legs that have ended.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
 
@@ -40,9 +40,11 @@ class Learner:
         known = self._workspace.call(call)
         if known is None or known.end is not None:
             return
-        for leg in self._workspace.legs_of([call]):
+        legs = self._workspace.legs_of([call])
+        self._hold(known.meeting, legs)
+        for leg in legs:
             if leg.ended_at is None:
-                self._observe(leg, self._knowledge.identified_again(leg), at)
+                self._observe(leg, self._as_held(leg, self._knowledge.identified_again(leg)), at)
         meeting = self._workspace.meeting(known.meeting)
         if meeting is not None:
             space = meeting.known_now.space
@@ -62,7 +64,7 @@ class Learner:
         """Take in which user the Meeting Server says is behind a live leg, None for no user, as read at that time."""
         known = self._workspace.leg(leg)
         if known is not None and known.ended_at is None:
-            self._observe(known, self._knowledge.participant(user), at)
+            self._observe(known, self._as_held(known, self._knowledge.participant(user)), at)
 
     def know_video(self, leg: str, video: bool, at: OrderKey) -> None:
         """Take in whether the Meeting Server says that a live leg uses video, as read at that time."""
@@ -119,6 +121,26 @@ class Learner:
         if meeting is not None and not meeting.media_told and self._knowledge.tells_media(leg):
             self._workspace.put(replace(meeting, media_told=True), "meeting", id_)
         self._settling.look_at(id_)
+
+    def _hold(self, id_: str, legs: Iterable[Leg]) -> None:
+        """Note whose PMP+ was edited since they were in, should that wait for the next call: they may come again."""
+        meeting = self._workspace.meeting(id_)
+        if meeting is None or self._options.owner_change_applies == "now":
+            return
+        edited = {one.user: one.holds_license for one in map(self._knowledge.edited, legs) if one and one.user}
+        held = {**edited, **meeting.held}
+        if held != meeting.held:
+            self._workspace.put(replace(meeting, held=held), "meeting", id_)
+
+    def _as_held(self, leg: Leg, identity: Identity) -> Identity:
+        """Return who a leg belongs to, holding PMP+ as they did before that was edited, if they had been in before."""
+        if identity.user is None or self._options.owner_change_applies == "now":
+            return identity
+        for call in filter(None, map(self._workspace.call, leg.calls)):
+            meeting = self._workspace.meeting(call.meeting)
+            if meeting is not None and identity.user in meeting.held:
+                return replace(identity, holds_license=meeting.held[identity.user])
+        return identity
 
     def _observe(self, leg: Leg, identity: Identity, at: OrderKey) -> None:
         """Take in who a leg belongs to from now on."""

@@ -147,7 +147,7 @@ def _with_what_no_record_tells(kept: Facts, derived: Facts, *, known_anew: bool)
         calls = tuple(dict.fromkeys([*(call for call in old.calls if call in new.calls), *new.calls]))
         if known_anew:
             return replace(new, calls=calls)
-        return replace(new, calls=calls, known=old.known, learned=old.learned)
+        return replace(new, calls=calls, known=old.known, learned=old.learned, held=old.held)
 
     return Facts(
         _each(call, derived.calls), _each(leg, derived.legs), derived.recordings, _each(meeting, derived.meetings)

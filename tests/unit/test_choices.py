@@ -320,6 +320,31 @@ class TestPayers:
             assert room.told("owner")[1:] == told[1:]
             assert know_space(Room(options=options).come(BOB), owner=SURE_ALICE).told("owner")[-1][0] == ALICE
 
+    @pytest.mark.parametrize("stays", [True, False], ids=["stays", "comes again"])
+    @pytest.mark.parametrize("holds", [True, False], ids=["held", "held not"])
+    def test_an_edited_assignment_may_wait_for_the_next_call(self, holds: bool, stays: bool) -> None:
+        """`owner_change_applies=next_call`: who was in goes by what held then, whether they stay or come again."""
+        before = Directory([User(BOB, holds_license=False), User(ALICE, holds_license=holds)])
+        after = Directory([User(BOB, holds_license=False), User(ALICE, holds_license=not holds)])
+        for applies in ("now", "next_call"):
+            room = Room(options=Options(owner_change_applies=applies, join_sticky=False))  # type: ignore[arg-type]
+            room.books.directory = before
+            room.come(BOB).come(ALICE)
+            if not stays:
+                room.go(ALICE)
+            room.books.change_directory(after, at(room))
+            if not stays:
+                room.come(ALICE, "again")
+            assert (license_now(room).holder == ALICE) is (holds if applies == "next_call" else not holds)
+
+    def test_who_comes_first_after_an_edit_counts_as_edited(self) -> None:
+        """Nothing was known of them in this meeting, so there is nothing that could stay."""
+        room = Room(options=Options(owner_change_applies="next_call"))
+        room.books.directory = Directory([User(BOB, holds_license=False), User(ALICE, holds_license=False)])
+        room.come(BOB)
+        room.books.change_directory(Directory([User(ALICE, holds_license=True)]), at(room))
+        assert license_now(room.come(ALICE)).holder == ALICE
+
     def test_the_reason_says_whose_license_is_used_up(self) -> None:
         """A holder who is in and whose license pays elsewhere is named, and what changed when it pays one less."""
         room = Room(options=Options(pmp_calls_per_user=1)).come(CAROL)
