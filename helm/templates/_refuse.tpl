@@ -60,5 +60,9 @@
 {{- if not (or $.Values.secrets.intakeTokens $given.intake_allow $given.intake_open) -}}
 {{- fail (printf "Anybody could push to the deployment %s: set secrets.intakeTokens to true, or %s.intake_allow to the Call Bridges' networks." $name $where) -}}
 {{- end -}}
+{{- $limited := and $given.intake_allow (not (has (toString $given.intake_allow) (list "any" "[any]"))) -}}
+{{- if and $.Values.ingress.intake.enabled $limited (not $given.trusted_proxies) -}}
+{{- fail (printf "Every push to the deployment %s would come from the Ingress controller and be refused by %s.intake_allow: set %s.trusted_proxies to the controller's networks." $name $where $where) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

@@ -272,6 +272,14 @@ def test_tokens_are_made_once(program: str) -> None:
             {"networkPolicy": {"enabled": True, "callBridges": CIDRS}, "ingress.api.enabled": True},
             "networkPolicy lets nobody reach the API",
         ),
+        (
+            {"ingress.intake.enabled": True, "settings.intake_allow": CIDRS},
+            "be refused by settings.intake_allow: set settings.trusted_proxies to the controller's networks.",
+        ),
+        (
+            {"ingress.intake.enabled": True, "settings.deployments": {"branch": {"intake_allow": "192.0.2.1"}}},
+            "Every push to the deployment branch would come from the Ingress controller and be refused by",
+        ),
         ({"preStopSeconds": 55}, "leaves no time to finish what is in flight: set it to 65 or more."),
     ],
 )
@@ -279,6 +287,21 @@ def test_values_that_do_not_go_together(program: str, values: dict[str, Any], re
     """One sentence says what to change."""
     told = refusal(program, **{key.replace(".", "__"): value for key, value in values.items()})
     assert reason in told
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"intake_allow": CIDRS, "trusted_proxies": "10.0.0.0/8"},
+        {"intake_allow": "any"},
+        {"intake_allow": ["any"]},
+        {},
+    ],
+)
+def test_an_ingress_may_stand_before_the_intake(program: str, settings: dict[str, Any]) -> None:
+    """Where the controller is trusted to name the sender, or no sender is kept out by the address."""
+    objects = render(program, values={"ingress": {"intake": {"enabled": True}}, "settings": settings})
+    assert of_kind(objects, "Ingress")
 
 
 @pytest.mark.parametrize(
