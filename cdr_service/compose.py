@@ -44,6 +44,7 @@ from cdr_service.store.event_stream import RedisEventStream
 from cdr_service.store.history import RedisHistory
 from cdr_service.store.keys import Keys
 from cdr_service.store.layout import read_layout
+from cdr_service.store.memory import Memory
 from cdr_service.store.reads import RedisReads
 from cdr_service.store.reconciling import RedisReconciling
 from cdr_service.store.redis_store import RedisStore, Written
@@ -93,6 +94,7 @@ class StoreHealth:
         self._connection = connection
         self._keys = [Keys(deployment) for deployment in deployments]
         self._unsafe: tuple[str, ...] = ()
+        self._memory: str | None = None
         self._asked = 0.0
         self._log = structlog.get_logger().bind()
         self.draining = False
@@ -106,9 +108,21 @@ class StoreHealth:
                     await read_layout(self._connection, keys)
                 if time.monotonic() - self._asked > SAFETY_SECONDS or not self._asked:
                     await self._look()
+                await self.memory()
         except (StoreUnavailable, TimeoutError):
-            return Readiness(ok=False, draining=self.draining, store=False, unsafe=self._unsafe)
-        return Readiness(ok=not self.draining, draining=self.draining, store=True, unsafe=self._unsafe)
+            return Readiness(ok=False, draining=self.draining, store=False, unsafe=self._unsafe, memory=self._memory)
+        return Readiness(
+            ok=not self.draining, draining=self.draining, store=True, unsafe=self._unsafe, memory=self._memory
+        )
+
+    async def memory(self) -> Memory | None:
+        """Ask how much of its memory the store has used; None where nothing bounds it. Raises StoreUnavailable."""
+        memory = await self._connection.memory()
+        said = memory and memory.said(self._connection.describe())
+        if said and said != self._memory:
+            self._log.warning("store.memory", reason=said)
+        self._memory = said
+        return memory
 
     async def _look(self) -> None:
         """Ask what is unsafe about the store, and log what was not known of it."""
@@ -139,7 +153,8 @@ async def opened(settings: Settings) -> AsyncIterator[Outside]:
         if settings.redis_url is not None:
             yield Outside(intake, api, settings.redis_url.get_secret_value())
         else:
-            yield Outside(intake, api, await stack.enter_async_context(embedded_server(settings.data_dir)))
+            embedded = embedded_server(settings.data_dir, settings.store_max_bytes)
+            yield Outside(intake, api, await stack.enter_async_context(embedded))
 
 
 @asynccontextmanager

@@ -8,6 +8,10 @@ class StoreUnavailable(Exception):  # noqa: N818  the name says what the sender 
     """
 
 
+class StoreFull(StoreUnavailable):
+    """The store takes no more; what it has it still tells."""
+
+
 class StoreUrlError(ValueError):
     """The store's URL (setting `CDR_REDIS_URL`) cannot be understood. The message never repeats the URL's secrets."""
 

@@ -61,6 +61,7 @@ EVENT_NAMES: Final = frozenset(
         "store.unavailable",
         "store.restored",
         "store.unsafe",
+        "store.memory",
         "library.message",
     }
 )

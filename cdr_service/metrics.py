@@ -138,6 +138,7 @@ class Metrics:
         usage: Iterable[UsageView],
         bridges: Iterable[BridgeView],
         drifts: Mapping[tuple[str, str], float] | None = None,
+        memory: tuple[int, int] | None = None,
         *,
         store: bool = True,
     ) -> bytes:
@@ -147,7 +148,7 @@ class Metrics:
             counted = MultiProcessCollector(None, self._counting.folder)  # type: ignore[no-untyped-call]
         whole = CollectorRegistry()
         whole.register(counted)
-        whole.register(_State([*self._gauges(usage, bridges, store=store), _drift(drifts or {})]))
+        whole.register(_State([*self._gauges(usage, bridges, store=store), _drift(drifts or {}), *_memory(memory)]))
         return generate_latest(whole)
 
     def _gauges(
@@ -228,6 +229,16 @@ def _drift(drifts: Mapping[tuple[str, str], float]) -> GaugeMetricFamily:
     for labels, off in drifts.items():
         gauge.add_metric(labels, off)
     return gauge
+
+
+def _memory(memory: tuple[int, int] | None) -> Sequence[GaugeMetricFamily]:
+    """Return how much memory the store has used, and how much it may use, where something bounds it."""
+    used = GaugeMetricFamily("cdr_store_used_bytes", "Memory that the store has used of its limit.")
+    limit = GaugeMetricFamily("cdr_store_limit_bytes", "Memory that the store may use; past it, it refuses documents.")
+    if memory is not None:
+        used.add_metric([], memory[0])
+        limit.add_metric([], memory[1])
+    return used, limit
 
 
 class TimedStore:

@@ -13,7 +13,7 @@ from cdr_service.domain.announcements import announcement
 from cdr_service.domain.commit import Commit, Document
 from cdr_service.domain.reception import Received
 from cdr_service.ending import end
-from cdr_service.errors import StoreLayoutError, StoreUnavailable
+from cdr_service.errors import StoreFull, StoreLayoutError, StoreUnavailable
 from cdr_service.logs import OR_FAIL
 from cdr_service.metrics import Metrics
 from cdr_service.service import Intake
@@ -50,6 +50,7 @@ class Reporter:
         self._log = structlog.get_logger().bind()
         self._events = structlog.get_logger(OR_FAIL).bind()
         self._unavailable: set[str] = set()
+        self._full: set[str] = set()
         self._wrong: set[tuple[str, str]] = set()
         """Stores of another release that were named."""
         self._unwritten: deque[dict[str, Any]] = deque(maxlen=UNWRITTEN_MAX)
@@ -77,15 +78,22 @@ class Reporter:
         write = self._events.warning if told["level"] == "warning" else self._events.info
         write(told["event"], **members)
 
-    def available(self, deployment: str) -> None:
-        """Hear that the store did what was asked; say so where it had been unavailable."""
-        if deployment in self._unavailable:
+    def available(self, deployment: str, *, room: bool = False) -> None:
+        """Hear that the store did what was asked; say so where it had been unavailable.
+
+        A full one takes a small document now and then; that is told once it has `room` again.
+        """
+        if room:
+            self._full.discard(deployment)
+        if deployment in self._unavailable and deployment not in self._full:
             self._unavailable.discard(deployment)
             self._log.info("store.restored", deployment=deployment)
 
     def unavailable(self, deployment: str, problem: StoreUnavailable) -> None:
         """Say that the store is unavailable, once until it answers again; once more where it is not one for us."""
         wrong = isinstance(problem, StoreLayoutError) and (deployment, str(problem)) not in self._wrong
+        if isinstance(problem, StoreFull):
+            self._full.add(deployment)
         if wrong or deployment not in self._unavailable:
             self._unavailable.add(deployment)
             if wrong:

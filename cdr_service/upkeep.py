@@ -127,7 +127,7 @@ class Caretaker:
         while True:
             try:
                 await self.round()
-                self._reporter.available(self._intake.deployment.name)
+                self._reporter.available(self._intake.deployment.name, room=await self._upkeep.has_room())
             except StoreUnavailable as problem:
                 self._reporter.unavailable(self._intake.deployment.name, problem)
             except Draining:

@@ -70,7 +70,8 @@ class WorkingOut:
         """Apply documents and tasks to the workspace; return what is to be committed."""
         keeper = Bookkeeper(workspace, workspace.directory(), self._options, ids)
         reception = Reception(workspace, keeper, ids, now)
-        commit = Commit(snapshot=snapshot, workspace=workspace, events=keeper.events, received=now)
+        upkeep = not any(piece.waiting.document for piece in pieces)
+        commit = Commit(snapshot=snapshot, workspace=workspace, events=keeper.events, received=now, upkeep=upkeep)
         received: list[Received] = []
         fresh: set[int] = set()
         for piece in pieces:

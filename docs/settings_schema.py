@@ -21,7 +21,7 @@ LEFT_TO_THE_CHART = {
 }
 """What values other than `settings` say."""
 TEXTS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-NUMBERS = {"limit_personal", "limit_shared"}
+NUMBERS = {"limit_personal", "limit_shared", "store_max_mb"}
 
 
 def settings_definitions() -> dict[str, Any]:

@@ -68,6 +68,8 @@ class Commit(Struct, kw_only=True):
     events: list[Event] = []
     dead_letters: list[DeadLetter] = []
     documents: list[Document] = []
+    upkeep: bool = False
+    """Does it bring no document? What looks after the books goes on while the store is full."""
     printed: bool = False
     """Are its events, and all before them, on the log?"""
 

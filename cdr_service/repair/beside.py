@@ -71,7 +71,7 @@ async def store_url(settings: Settings) -> AsyncIterator[str]:
         elif (url := running_server(settings.data_dir)) is not None:
             yield url
         else:
-            yield await stack.enter_async_context(embedded_server(settings.data_dir))
+            yield await stack.enter_async_context(embedded_server(settings.data_dir, settings.store_max_bytes))
 
 
 @asynccontextmanager

@@ -275,6 +275,12 @@ class ServiceSettings(_Model):
         description="Where the embedded server keeps its append-only file.",
         json_schema_extra=_means("the platform's user data folder"),
     )
+    store_max_mb: Positive | None = Field(
+        default=None,
+        description="How much memory the embedded server may take, in MiB. Past it documents are refused with 503, and "
+        "the Call Bridges keep them.",
+        json_schema_extra=_means("half of what the machine or the container has"),
+    )
     log_format: LogFormat | None = Field(
         default=None,
         description="`json`: one object a line; `console`: columns for people.",
@@ -283,6 +289,11 @@ class ServiceSettings(_Model):
     log_level: LogLevel = Field(
         default="info", description="Least level logged: debug, info, warning, error or critical."
     )
+
+    @property
+    def store_max_bytes(self) -> int | None:
+        """`store_max_mb` in bytes."""
+        return self.store_max_mb and self.store_max_mb * MIB
 
 
 class Settings(ServiceSettings):

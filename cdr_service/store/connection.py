@@ -24,10 +24,11 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisClusterException, RedisError, ResponseError
 
-from cdr_service.errors import StoreUnavailable
+from cdr_service.errors import StoreFull, StoreUnavailable
 from cdr_service.store.address import Kind, StoreAddress, parse_store_url
+from cdr_service.store.memory import Memory
 from cdr_service.store.safety import SETTINGS, unsafe_settings
 from cdr_service.store.trouble import FORBIDDEN, TooFewReplicasError, leads_astray, reason_of
 
@@ -129,6 +130,12 @@ class Connection:
                 sentences += await _check(client, where, **target)
         return sentences
 
+    async def memory(self) -> Memory | None:
+        """How much of its `maxmemory` the store has used, with Cluster the fullest master; None where none is told."""
+        async with self._turn() as client:
+            found = [await _memory(client, **target) for target in _masters(client)]
+        return max(filter(None, found), key=lambda memory: memory.share, default=None)
+
     async def ping(self) -> None:
         """Return if the store answers; with Cluster every master is asked."""
         async with self._turn() as client:
@@ -156,7 +163,8 @@ class Connection:
             if reason is None:
                 raise
             await self._start_afresh(client, error)
-            raise StoreUnavailable(f"The store {self.describe()} {reason}.") from error
+            kind = StoreFull if isinstance(error, OutOfMemoryError) else StoreUnavailable
+            raise kind(f"The store {self.describe()} {reason}.") from error
         finally:
             self._turns.release()
 
@@ -284,6 +292,20 @@ async def _close(client: Redis | RedisCluster) -> None:
 def _masters(client: Redis | RedisCluster) -> list[dict[str, ClusterNode]]:
     """List what to add to a command so that it goes to each master once."""
     return [{"target_nodes": node} for node in client.get_primaries()] if isinstance(client, RedisCluster) else [{}]
+
+
+async def _memory(client: Redis | RedisCluster, **target: ClusterNode) -> Memory | None:
+    try:
+        told = await client.execute_command("INFO", "memory", **target)
+    except ResponseError as error:
+        if reason_of(error) not in {None, FORBIDDEN}:
+            raise
+        return None
+    facts = {name: int(number) for name, number in re.findall(rb"^(\w+):(\d+)\r?$", told, re.MULTILINE)}
+    limit = facts.get(b"maxmemory", 0)
+    # Buffers for replicas and for the append-only file do not count against it.
+    used = facts.get(b"used_memory", 0) - facts.get(b"mem_not_counted_for_evict", 0)
+    return Memory(used, limit) if limit else None
 
 
 async def _check(client: Redis | RedisCluster, where: str, **target: ClusterNode) -> list[str]:

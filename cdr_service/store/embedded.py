@@ -24,6 +24,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from cdr_service.errors import EmbeddedServerError
+from cdr_service.store.memory import embedded_limit
 
 OLDEST_VERSION = (7, 0)
 """Of Redis or Valkey. 7.0 brought the append-only file in parts and scripts that keep their error codes."""
@@ -45,8 +46,10 @@ class EmbeddedServer:
     guard on the same socket, with its data.
     """
 
-    def __init__(self, data_dir: Path, *, ready_seconds: float = 120.0) -> None:
+    def __init__(self, data_dir: Path, max_bytes: int | None = None, *, ready_seconds: float = 120.0) -> None:
+        """`max_bytes` is the memory that it may take; None: half of what there is."""
         self._data_dir = data_dir.absolute()
+        self._max_bytes = max_bytes or embedded_limit()
         self._ready_seconds = ready_seconds
         self._lock: int | None = None
         self._guard: subprocess.Popen[bytes] | None = None
@@ -141,7 +144,7 @@ class EmbeddedServer:
         guard = [sys.executable, "-I", "-S", str(_GUARD), str(self._lock), str(socket.parent)]
         with open(self.log_file, "wb", opener=_open_private) as log:
             self._guard = subprocess.Popen(  # noqa: S603  our own program
-                [*guard, str(binary), *_options(self._data_dir, socket)],
+                [*guard, str(binary), *_options(self._data_dir, socket, self._max_bytes)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -185,9 +188,9 @@ class EmbeddedServer:
 
 
 @asynccontextmanager
-async def embedded_server(data_dir: Path) -> AsyncIterator[str]:
-    """Run an embedded server on `data_dir` for the length of the block; gives its URL. Errors as `EmbeddedServer`."""
-    server = EmbeddedServer(data_dir)
+async def embedded_server(data_dir: Path, max_bytes: int | None = None) -> AsyncIterator[str]:
+    """Run an embedded server on `data_dir` for the length of the block; gives its URL. As `EmbeddedServer`."""
+    server = EmbeddedServer(data_dir, max_bytes)
     await server.start()
     try:
         yield server.url
@@ -253,7 +256,7 @@ def _version(binary: Path) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def _options(data_dir: Path, socket: Path) -> list[str]:
+def _options(data_dir: Path, socket: Path, max_bytes: int) -> list[str]:
     options = {
         "port": "0",
         "unixsocket": str(socket),
@@ -267,7 +270,7 @@ def _options(data_dir: Path, socket: Path) -> list[str]:
         "no-appendfsync-on-rewrite": "no",
         "aof-use-rdb-preamble": "yes",
         "aof-load-truncated": "yes",
-        "maxmemory": "0",
+        "maxmemory": str(max_bytes),
         "maxmemory-policy": "noeviction",
         # Protected mode guards TCP; here only the socket's mode decides who may connect.
         "protected-mode": "no",

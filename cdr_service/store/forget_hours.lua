@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Removes settled hours and keeps their sum. KEYS: settled hours, peaks, settled steps. ARGV: the sum as seen ('' for
 -- none) and as it is to be; then each hour and its changes as seen. Returns 1 where it is done, 0 where one was changed.
 if (redis.call('HGET', KEYS[1], 'before') or '') ~= ARGV[1] then

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=no-writes
 -- Reads the history as it is at one moment. KEYS: settled hours, fresh hours, peaks, settled steps, then the fresh steps
 -- of some hours. ARGV: how many hours these are; the hours; then the hours whose peaks are wanted.
 -- Returns the settled hours, the fresh ones, the peaks, and by turns the settled and the fresh steps of each hour.

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Takes, prolongs or (with 0) gives up a lease. KEYS[1]: the lease; ARGV: who asks, for how many milliseconds.
 -- Returns 1 where it is the asker's now, else 0.
 local holder = redis.call('GET', KEYS[1])

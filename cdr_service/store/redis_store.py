@@ -3,20 +3,18 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Collection, Iterable, Mapping
-from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
 from cdr_service.domain.commit import Commit, Snapshot
 from cdr_service.domain.workspace import HEARD, LEGS_OF, OPEN_IN, Key, Workspace
 from cdr_service.errors import StoreConflict, StoreUnavailable
+from cdr_service.store.always import COMMIT, COMMIT_ALWAYS
 from cdr_service.store.cache import Cache, done_with
 from cdr_service.store.codec import ABSENT, VERSION_BYTES, decode
-from cdr_service.store.connection import Connection, Script
+from cdr_service.store.connection import Connection
 from cdr_service.store.keys import INDEXES, Keys
 from cdr_service.store.layout import Layouts
 from cdr_service.store.writes import Bounds, checked, commands
-
-COMMIT: Final = Script(files(__package__).joinpath("commit.lua").read_text())
 
 UNCHECKED: Final = (OPEN_IN, HEARD)
 """What no commit checks, so that it is read only when the commit before is over."""
@@ -159,8 +157,9 @@ class RedisStore:
 
     async def _sent(self, deployment: str, commit: Commit, work: "_Work", printed: str, over: asyncio.Event) -> None:
         """Send a commit; where it does not happen, forget what rests on it."""
+        script = COMMIT_ALWAYS if commit.upkeep else COMMIT
         try:
-            conflicts = await self.connection.script(COMMIT, work.keys, work.arguments, replicated=True)
+            conflicts = await self.connection.script(script, work.keys, work.arguments, replicated=True)
         except BaseException:
             # Whether it happened is not known, so nothing that was remembered may be relied on.
             self._forget(deployment)

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Puts a settled hour in place of its fresh steps, unless there are more of them by now. KEYS: settled hours, fresh
 -- hours, peaks, settled steps, fresh steps of the hour. ARGV: the hour, its commits as seen, its changes, peaks, steps.
 -- Returns 1 where it is done, else 0.

@@ -23,6 +23,8 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from cdr_service.store.memory import REMEDY
+
 
 class TooFewReplicasError(RedisError):
     """A write was done, but fewer replicas than the URL asks for have it in time."""
@@ -37,7 +39,7 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (TimeoutError, "did not answer in time"),
     (MasterNotFoundError, "has no master: no Sentinel answers, or none knows that service, or it is being replaced"),
     (ReadOnlyError, "is a read-only replica"),
-    (OutOfMemoryError, "is out of memory"),
+    (OutOfMemoryError, f"is out of memory: {REMEDY}"),
     (MasterDownError, "has lost its master"),
     (ClusterDownError, "is a cluster that is down"),
     (TryAgainError, "is moving these keys between nodes"),

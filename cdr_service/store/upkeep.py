@@ -9,11 +9,13 @@ import msgspec
 from cdr_service.domain.directory import Directory
 from cdr_service.domain.sessions import Session
 from cdr_service.domain.workspace import DIRECTORY
+from cdr_service.store.always import write_always
 from cdr_service.store.codec import VERSION_BYTES, decode, encode, packed_in
 from cdr_service.store.connection import Connection, Script
 from cdr_service.store.history import RedisHistory
 from cdr_service.store.keys import Keys, dropped_from, removed_from
 from cdr_service.store.layout import LEASE, Layouts
+from cdr_service.store.memory import NEARLY_FULL
 from cdr_service.store.writes import DOCUMENT_BYTES
 
 FORGET: Final = Script(files(__package__).joinpath("forget.lua").read_text())
@@ -67,9 +69,14 @@ class Upkeep:
         """Let another process take the lease at once."""
         await self._connection.script(LEASE, [self._keys.lease(task)], [self._process, 0])
 
+    async def has_room(self) -> bool:
+        """Return whether the store's memory is neither full nor nearly so."""
+        memory = await self._connection.memory()
+        return memory is None or memory.share < NEARLY_FULL
+
     async def show_life(self, seconds: int) -> None:
         """Say that this process lives, for so long."""
-        await self._connection.execute("SET", self._keys.alive(self._process), self._generation(), "EX", seconds)
+        await self._write("SET", self._keys.alive(self._process), self._generation(), "EX", seconds)
 
     async def leave(self, *, all_printed: bool) -> None:
         """Say in an orderly way that this process prints nothing more; what is not on its log another has to print."""
@@ -169,7 +176,7 @@ class Upkeep:
         # Whole nodes are quick to remove; then there is what is left of one.
         gone = whole or await self._connection.execute("XTRIM", stream, "MINID", since)
         if gone:
-            await self._connection.execute("HINCRBY", self._keys.counts, removed_from(stream), gone)
+            await self._write("HINCRBY", self._keys.counts, removed_from(stream), gone)
         return bool(whole)
 
     async def _trimmed_letters(self, most_bytes: int) -> bool:
@@ -192,7 +199,7 @@ class Upkeep:
             removed, known = (int(n or 0) for n in await self._connection.execute("HMGET", self._keys.counts, *fields))
             dropped = facts[b"entries-added"] - facts[b"length"] - removed
             if dropped > known:
-                await self._connection.execute("HSET", self._keys.counts, dropped_from(stream), dropped)
+                await self._write("HSET", self._keys.counts, dropped_from(stream), dropped)
                 found[name] = dropped - known
         return found
 
@@ -211,9 +218,8 @@ class Upkeep:
             gone.append(entry)
             freed += len(packed_in(dict(zip(fields[::2], fields[1::2], strict=True))))
         if gone:
-            await self._connection.pipeline(
-                [("XDEL", keys.documents, *gone), ("HINCRBY", keys.counts, DOCUMENT_BYTES, -freed)]
-            )
+            taken = ("HINCRBY", keys.counts, DOCUMENT_BYTES, -freed)
+            await write_always(self._connection, ("XDEL", keys.documents, *gone), taken)
         return len(gone) == DOCUMENTS_AT_ONCE
 
     async def settle_history(self, now: int) -> None:
@@ -246,7 +252,7 @@ class Upkeep:
 
     async def keep_server_directory(self, directory: Directory) -> None:
         """Keep what the Meeting Server told, for whoever has the lease when it cannot be asked."""
-        await self._connection.execute("SET", self._keys.server_directory, directory.encode())
+        await self._write("SET", self._keys.server_directory, directory.encode())
 
     async def assigned(self) -> int | None:
         """Return how many users hold PMP+; None where no holders are known."""
@@ -255,7 +261,7 @@ class Upkeep:
 
     async def put_assigned(self, count: int) -> None:
         """Note how many users hold PMP+, for all processes to tell."""
-        await self._connection.execute("HSET", self._keys.counts, ASSIGNED, count)
+        await self._write("HSET", self._keys.counts, ASSIGNED, count)
 
     async def looked_up(self) -> str | None:
         """Return by what all live calls were looked up last, as `put_looked_up` noted it."""
@@ -264,15 +270,18 @@ class Upkeep:
 
     async def put_looked_up(self, by: str) -> None:
         """Note by what all live calls were looked up, so that a start need not do it again."""
-        await self._connection.execute("HSET", self._keys.counts, LOOKED_UP, by)
+        await self._write("HSET", self._keys.counts, LOOKED_UP, by)
 
     async def ask_later(self, call: str, since: int) -> None:
         """Take a live call for one that was heard of at `since` (milliseconds); what was heard later stands."""
-        await self._connection.execute("ZADD", self._keys.heard, "XX", "GT", since, call)
+        await self._write("ZADD", self._keys.heard, "XX", "GT", since, call)
 
     async def put_directory(self, directory: Directory, version: bytes) -> None:
         """Make this the directory that all processes decide by, from the next commit of each on."""
         await self._connection.execute("SET", self._keys.thing(DIRECTORY), encode(DIRECTORY, directory, version))
+
+    async def _write(self, name: str, key: str, *arguments: Any) -> None:
+        await write_always(self._connection, (name, key, *arguments))
 
     async def _until(self, key: str, since: int) -> list[str]:
         found = await self._connection.execute("ZRANGEBYSCORE", key, "-inf", f"({since}", "LIMIT", 0, CHUNK)

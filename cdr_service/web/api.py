@@ -163,8 +163,8 @@ async def metrics(use: UseCases) -> web.Response:
     try:
         async with asyncio.timeout(METRICS_SECONDS):
             usage, bridges = await use.queries.usage(), await use.collection.bridges()
-            drifts = await use.reconciling.drifts()
-        body = use.metrics.page(usage.items, bridges.items, drifts)
+            drifts, memory = await use.reconciling.drifts(), await use.health.memory()
+        body = use.metrics.page(usage.items, bridges.items, drifts, memory)
     except (StoreUnavailable, TimeoutError):
         # What was counted is wanted above all while the store is in trouble.
         body = use.metrics.page([], [], store=False)

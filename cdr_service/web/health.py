@@ -23,6 +23,9 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     """The store answers."""
     unsafe: Sequence[str] = ()
     """What could make the store lose what it acknowledged, a sentence each. It does not make the service unready."""
+    memory: str | None = None
+    """What to do about a store that is full or nearly so, or null. It does not make the service unready: queries are
+    answered, and each document gets its own 503."""
 
 
 class Health(Protocol):
@@ -30,4 +33,8 @@ class Health(Protocol):
 
     async def ready(self) -> Readiness:
         """Ask the store, within a second or so. Must not raise."""
+        ...
+
+    async def memory(self) -> tuple[int, int] | None:
+        """Return how many bytes the store has used, and may use; None without a bound. Raises StoreUnavailable."""
         ...

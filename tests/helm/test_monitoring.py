@@ -16,7 +16,7 @@ ON = {"metrics.rules.enabled": True, "metrics.dashboard.enabled": True, "metrics
 SERIES = 'namespace="voice",job="cdr-cdr-service-api",pod="a"'
 ALERTS = {
     *("CdrBridgeSilent", "CdrRecordsMissing", "CdrDeadLetters", "CdrSharedUseHigh", "CdrSharedUseAboveLimit"),
-    *("CdrReconcileDrift", "CdrStoreUnavailable", "CdrServiceAbsent"),
+    *("CdrReconcileDrift", "CdrStoreUnavailable", "CdrStoreFull", "CdrServiceAbsent"),
 }
 
 
@@ -191,6 +191,13 @@ class TestAlerts:
         series = {of("cdr_store_up"): "1x60", of("cdr_store_up").replace('"a"', '"b"'): "1x10 0x1 1x8 0x40"}
         assert fires(program, tmp_path, "CdrStoreUnavailable", "19m", series) == []
         assert len(fires(program, tmp_path, "CdrStoreUnavailable", "25m", series)) == 1
+
+    def test_a_store_that_is_nearly_full(self, program: str, tmp_path: Path) -> None:
+        """From nine tenths on; a store without a limit is never full."""
+        used, limit = of("cdr_store_used_bytes"), of("cdr_store_limit_bytes")
+        assert fires(program, tmp_path, "CdrStoreFull", "9m", {used: "89x10 90x40", limit: "100x60"}) == []
+        assert len(fires(program, tmp_path, "CdrStoreFull", "15m", {used: "89x10 90x40", limit: "100x60"})) == 1
+        assert fires(program, tmp_path, "CdrStoreFull", "15m", {of("cdr_store_up"): "1x60"}) == []
 
     def test_a_service_that_is_gone(self, program: str, tmp_path: Path) -> None:
         """Nothing scraped for minutes; another release does not hide it."""

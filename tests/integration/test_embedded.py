@@ -19,6 +19,7 @@ import redis
 from cdr_service.errors import EmbeddedServerError
 from cdr_service.store import embedded
 from cdr_service.store.embedded import EmbeddedServer, embedded_server, find_server
+from cdr_service.store.memory import embedded_limit
 from tests.integration.servers import debian_redis, eventually, process_exists
 
 OWNER = """
@@ -91,6 +92,14 @@ async def test_the_server_is_durable_and_never_evicts(tmp_path: Path) -> None:
         names = ("appendonly", "appendfsync", "maxmemory-policy", "save", "port", "aof-load-truncated", "dir")
         values = [ask(url, "CONFIG", "GET", name)[1] for name in names]
         assert values == ["yes", "always", "noeviction", "", "0", "yes", str(tmp_path)]
+
+
+async def test_its_memory_is_bounded(tmp_path: Path) -> None:
+    """By what it is told, else by half of what the machine or the container has."""
+    async with embedded_server(tmp_path / "told", 64 << 20) as url:
+        assert ask(url, "CONFIG", "GET", "maxmemory")[1] == str(64 << 20)
+    async with embedded_server(tmp_path / "not told") as url:
+        assert ask(url, "CONFIG", "GET", "maxmemory")[1] == str(embedded_limit())
 
 
 async def test_everything_it_keeps_is_private_to_the_user(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ CONTRACT = {
     "cdr_bridge_last_record_timestamp_seconds": {"deployment", "call_bridge"},
     "cdr_dead_letters_total": {"deployment", "reason"},
     "cdr_store_up": set(),
+    "cdr_store_used_bytes": set(),
+    "cdr_store_limit_bytes": set(),
 }
 """Names on the page and their labels. What comes with the Meeting Server's API, cdr_reconcile_drift, has no samples."""
 
