@@ -209,10 +209,6 @@ class CmsClient:
         told = {name: value for name, value in query.items() if value is not None}
         return await pages(self._node(node), kinds.MP_LICENSE_USAGE, "system/MPLicenseUsage", told)
 
-    async def mp_license_hosts(self, node: str) -> tuple[str, ...] | None:
-        """Read the `host` ids that past usage can be asked for."""
-        return await pages(self._node(node), kinds.KNOWN_HOST, "system/MPLicenseUsage/knownHosts")
-
     async def cdr_receivers(self, node: str) -> CdrReceivers:
         """Read where a node pushes its CDRs; each node has its own list."""
         found = await self._node(node).get(_RECEIVERS, read_cdr_receivers)

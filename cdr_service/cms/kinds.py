@@ -60,10 +60,6 @@ def _roles(value: Any) -> set[str]:
     return {str(role).strip().lower() for role in named}
 
 
-def _only_id(*, id: str) -> str:
-    return id
-
-
 _ID = ("@id id", "id", guid)
 _LEG_STATUS = table(
     ("state", "state", text),
@@ -306,7 +302,6 @@ MP_LICENSE_USAGE = Kind(
     lists=("mplicenseusage",),
     key=("time",),
 )
-KNOWN_HOST = Kind(_only_id, "host", table(_ID), lists=("knownhosts",))
 CDR_RECEIVER = Kind(objects.CdrReceiver, "cdrreceiver", table(_ID, ("uri url", "uri", text)), lists=("cdrreceivers",))
 ALARM = Kind(
     objects.Alarm,

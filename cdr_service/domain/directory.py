@@ -156,10 +156,6 @@ class Directory:
             return NOBODY
         return self._found(found, matched_by) if found in self.users else Identity(found, matched_by)
 
-    def owner_of(self, cospace: str | None) -> str | None:
-        """Return the address of the one user who owns a space; None if nobody does, or if several claim it."""
-        return self.space(cospace).owner.user
-
     def named(self, text: str) -> str | None:
         """Return the one user whom an address, a number or a tag names, however spelled; None for nobody or several."""
         address = normalize_address(text) or ""

@@ -5,13 +5,12 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import asdict, replace
 
-from cdr_service.domain import stays as of_leg
 from cdr_service.domain import usage
-from cdr_service.domain.calls import Call, Meeting
+from cdr_service.domain.calls import Call, Meeting, stays_until_end
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.licensing import License, Status
 from cdr_service.domain.reconciling import Reconciliation
-from cdr_service.domain.stays import LegState, Stay
+from cdr_service.domain.stays import LegState, Stay, state
 from cdr_service.domain.timeline import CallCount, Standing, Transition
 from cdr_service.domain.views import (
     CallSummary,
@@ -144,14 +143,14 @@ def meeting_view(scope: Scope, meeting: Meeting, calls: Iterable[Known], hints: 
 
 def leg_view(leg: Leg, calls: Mapping[str, Call]) -> LegView:
     """Return a leg, given the calls that it was on."""
-    stays = leg_stays(leg, calls)
+    stays = [stay for stay, _ in stays_until_end(leg, calls)]
     call = next((o.call for o in reversed(leg.observations) if o.call), None)
     call_is_over = call is not None and call in calls and calls[call].end is not None
     user = leg.identity_now
     return LegView(
         id=leg.id,
         call=call,
-        state=LegState.ENDED if call_is_over else of_leg.state(leg),
+        state=LegState.ENDED if call_is_over else state(leg),
         counted=leg.counted and bool(stays),
         user=user.user,
         holds_license=user.holds_license,
@@ -170,18 +169,6 @@ def leg_view(leg: Leg, calls: Mapping[str, Call]) -> LegView:
         media=_media(leg),
         stays=[StayView(stay.call, rfc3339(stay.joined.time), _left(stay)) for stay in stays],
     )
-
-
-def leg_stays(leg: Leg, calls: Mapping[str, Call]) -> list[Stay]:
-    """Return when the leg was in which call. One whose callLegEnd was lost leaves with its call."""
-    found: list[Stay] = []
-    for stay in of_leg.stays(leg):
-        call = calls.get(stay.call)
-        end = call.end if call else None
-        left = stay.left if end is None or (stay.left is not None and stay.left <= end) else end
-        if left is None or left > stay.joined:
-            found.append(Stay(stay.call, stay.joined, left))
-    return found
 
 
 def license_view(license_now: License | None, policy: str) -> LicenseView | None:

@@ -10,7 +10,7 @@ from cdr_service.domain.directory import Directory
 from cdr_service.domain.sessions import Session
 from cdr_service.domain.workspace import DIRECTORY
 from cdr_service.store.always import write_always
-from cdr_service.store.codec import VERSION_BYTES, decode, encode, packed_in
+from cdr_service.store.codec import VERSION_BYTES, decode, packed_in
 from cdr_service.store.connection import Connection, Script
 from cdr_service.store.history import RedisHistory
 from cdr_service.store.keys import Keys, dropped_from, removed_from
@@ -275,10 +275,6 @@ class Upkeep:
     async def ask_later(self, call: str, since: int) -> None:
         """Take a live call for one that was heard of at `since` (milliseconds); what was heard later stands."""
         await self._write("ZADD", self._keys.heard, "XX", "GT", since, call)
-
-    async def put_directory(self, directory: Directory, version: bytes) -> None:
-        """Make this the directory that all processes decide by, from the next commit of each on."""
-        await self._connection.execute("SET", self._keys.thing(DIRECTORY), encode(DIRECTORY, directory, version))
 
     async def _write(self, name: str, key: str, *arguments: Any) -> None:
         await write_always(self._connection, (name, key, *arguments))

@@ -20,8 +20,13 @@ from typing import Any
 
 import redis
 
+from cdr_service.domain.directory import Directory
+from cdr_service.domain.workspace import DIRECTORY
 from cdr_service.store import guard
+from cdr_service.store.codec import encode
+from cdr_service.store.connection import Connection
 from cdr_service.store.embedded import find_server
+from cdr_service.store.keys import Keys
 
 DURABLE = {"save": "", "appendonly": "yes", "appendfsync": "always", "repl-diskless-sync-delay": "0"}
 PATIENCE_SECONDS = 20.0
@@ -77,6 +82,11 @@ def free_port() -> int:
             if port not in _PORTS_GIVEN:
                 _PORTS_GIVEN.add(port)
                 return port
+
+
+async def put_directory(connection: Connection, deployment: str, directory: Directory, version: bytes) -> None:
+    """Make this the directory that all processes decide by, as whoever has the lease does."""
+    await connection.execute("SET", Keys(deployment).thing(DIRECTORY), encode(DIRECTORY, directory, version))
 
 
 class StoreServer:

@@ -105,7 +105,7 @@ class TestNotes:
                 leg_type="sip", guest=None, remote_party=party, remote_address=None, cdr_tag=tag, direction=None
             )
             assert found.user is None
-        assert directory.owner_of("a1") is None
+        assert directory.space("a1").owner.user is None
 
     def test_names_of_one_user(self) -> None:
         """A user may list the same alias in two spellings."""

@@ -11,9 +11,8 @@ from cdr_service.errors import BadRequest
 from cdr_service.reading.explaining import Explaining
 from cdr_service.reading.queries import Queried
 from cdr_service.store.reads import RedisReads
-from cdr_service.store.upkeep import Upkeep
 from tests.feed import Feed, call_end, call_start, join, leave
-from tests.integration.servers import StoreServer, store_server
+from tests.integration.servers import StoreServer, put_directory, store_server
 from tests.integration.test_queries import Service, service_at
 
 BOB = "bob@example.com"
@@ -70,7 +69,7 @@ async def test_explaining_goes_by_the_stored_directory(service: Service, server:
     assert item.licenses["join"] is not None
     assert item.licenses["join"].holder == BOB
     assert await reads.directory("default") is await reads.directory("default")
-    await Upkeep(connection, "default", "test").put_directory(Directory([User(BOB, holds_license=False)]), b"version2")
+    await put_directory(connection, "default", Directory([User(BOB, holds_license=False)]), b"version2")
     (item,) = (await explaining.explain(asked)).items
     assert item.licenses["join"] is not None
     assert item.licenses["join"].type == "SMP+"

@@ -22,9 +22,8 @@ from cdr_service.store.connection import Connection, connect
 from cdr_service.store.embedded import embedded_server
 from cdr_service.store.reads import RedisReads
 from cdr_service.store.redis_store import RedisStore, Written
-from cdr_service.store.upkeep import Upkeep
 from tests.feed import Feed, Record, call_end, call_start, join, leave
-from tests.integration.servers import StoreServer, cluster, store_server
+from tests.integration.servers import StoreServer, cluster, put_directory, store_server
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 WEB_CALL = "7d6111cd-462b-441d-8742-b109ce308a93"
@@ -96,7 +95,7 @@ async def service_at(url: str, **deployments: Options) -> AsyncIterator[Service]
     async with AsyncExitStack() as stack:
         stack.push_async_callback(connection.close)
         for name, intake in service.intakes.items():
-            await Upkeep(connection, name, "test").put_directory(HOLDERS, b"version1")
+            await put_directory(connection, name, HOLDERS, b"version1")
             await stack.enter_async_context(intake.running())
         yield service
 

@@ -34,11 +34,10 @@ from cdr_service.store.history import RedisHistory
 from cdr_service.store.kept import RedisKept
 from cdr_service.store.keys import Keys
 from cdr_service.store.redis_store import RedisStore, Written
-from cdr_service.store.upkeep import Upkeep
 from cdr_service.store.writes import DOCUMENT_BYTES
 from tests.feed import Feed, call_end, call_start, join, leave
 from tests.integration.command import Service, run, running, samples
-from tests.integration.servers import StoreServer, eventually, store_server
+from tests.integration.servers import StoreServer, eventually, put_directory, store_server
 from tests.unit.facts import timeline
 
 KEYS = Keys("default")
@@ -76,7 +75,7 @@ class World:
 
     async def know(self, directory: Directory) -> None:
         """Make this the directory by which the service decides."""
-        await Upkeep(self.connection, "default", "test").put_directory(directory, str(next(self._versions)).encode())
+        await put_directory(self.connection, "default", directory, str(next(self._versions)).encode())
 
     async def post(self, *bodies: bytes) -> None:
         """Have documents taken in."""

@@ -44,7 +44,7 @@ class Plain:
         for one in sent:
             match one.record:
                 case CallStart(call=call, call_correlator=meeting, cospace=space) if meeting:
-                    owner = self.directory.owner_of(space)
+                    owner = self.directory.space(space).owner.user
                     holds = owner is not None and self.directory.holds_license(owner)
                     self.meetings.setdefault(meeting, _Meeting(owner if holds else None))
                     self.meeting_of[call] = meeting

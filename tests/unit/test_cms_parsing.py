@@ -288,11 +288,6 @@ LISTS: dict[str, tuple[Kind[Any], str, Page[Any]]] = {
             288,
         ),
     ),
-    "known hosts": (
-        kinds.KNOWN_HOST,
-        '<knownHosts total="1"><host id="e93fe321-6606-405f-9fcb-c28f7caf72e2"/></knownHosts>',
-        Page({"e93fe321-6606-405f-9fcb-c28f7caf72e2": "e93fe321-6606-405f-9fcb-c28f7caf72e2"}, 1, 1),
-    ),
 }
 EVERY_KIND = [kind for kind in vars(kinds).values() if isinstance(kind, Kind)]
 

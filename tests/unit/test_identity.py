@@ -373,15 +373,15 @@ def test_a_directory_counts_and_answers_for_its_users() -> None:
     assert not DIRECTORY.holds_license("bob@example.com")
     assert not DIRECTORY.holds_license("dave@example.com")
     assert not DIRECTORY.holds_license(None)
-    assert DIRECTORY.owner_of("97015761-60D6-4229-B9D8-9F99607B2556") == "alice@example.com"
-    assert DIRECTORY.owner_of("unknown") is None
-    assert DIRECTORY.owner_of(None) is None
+    assert DIRECTORY.space("97015761-60D6-4229-B9D8-9F99607B2556").owner.user == "alice@example.com"
+    assert DIRECTORY.space("unknown").owner.user is None
+    assert DIRECTORY.space(None).owner.user is None
 
 
 def test_a_space_that_two_users_claim_has_no_known_owner() -> None:
     """Two owners of one space are none."""
     rows = [User(f"{name}@example.com", holds_license=True, spaces=("s",)) for name in ("alice", "bob")]
-    assert Directory(rows).owner_of("s") is None
+    assert Directory(rows).space("s").owner.user is None
 
 
 def test_blank_aliases_and_spaces_are_none() -> None:
@@ -389,7 +389,7 @@ def test_blank_aliases_and_spaces_are_none() -> None:
     directory = Directory([User("alice@example.com", holds_license=True, aliases=("", " "), spaces=("", "\t"))])
     assert directory.users["alice@example.com"] == User("alice@example.com", holds_license=True)
     assert sip(" ", directory, cdr_tag=" ") == (None, None)
-    assert directory.owner_of(" ") is None
+    assert directory.space(" ").owner.user is None
 
 
 def test_rows_of_one_address_are_one_user() -> None:
@@ -597,4 +597,4 @@ def test_the_documented_examples_say_the_same() -> None:
         assert directory.assigned == 2
         assert sip("+1 (555) 100-1@10.1.2.3", directory) == ("alice@example.com", "alias")
         assert sip("1001@partner.example", directory) == (None, None)
-        assert directory.owner_of("97015761-60d6-4229-b9d8-9f99607b2556") == "alice@example.com"
+        assert directory.space("97015761-60d6-4229-b9d8-9f99607b2556").owner.user == "alice@example.com"
