@@ -1,7 +1,7 @@
 """The questions about one live call or leg: ask the Meeting Server, and hand the answer to the intake as a task."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from cdr_service.cms.live import Live
 from cdr_service.domain.addresses import normalize_address
@@ -10,22 +10,11 @@ from cdr_service.domain.calls import Call
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.spaces import Space, SpaceFacts
-from cdr_service.domain.workspace import Key, Workspace
+from cdr_service.domain.stored import ThingReads
+from cdr_service.domain.workspace import Workspace
 from cdr_service.enquiries.clock import milliseconds
 from cdr_service.enquiries.matters import is_in, is_lync, is_unknown
 from cdr_service.parting import Task
-
-
-class Reads(Protocol):
-    """What is read from the store. Every method may raise StoreUnavailable."""
-
-    async def things(self, deployment: str, keys: Sequence[Key]) -> list[Any]:
-        """Return things in the order of their keys; None for one that does not exist."""
-        ...
-
-    async def leg_ids(self, deployment: str, calls: Sequence[str]) -> list[list[str]]:
-        """Return the ids of the legs that were ever on each of the calls."""
-        ...
 
 
 class Enquiries:
@@ -38,7 +27,7 @@ class Enquiries:
         self,
         deployment: str,
         live: Live,
-        reads: Reads,
+        reads: ThingReads,
         perform: Callable[[Task], Awaitable[None]],
         *,
         members: bool = False,

@@ -7,9 +7,10 @@ from typing import Any, Final, NamedTuple, Protocol
 from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.counting import Band, participants_band
 from cdr_service.domain.legs import Leg
-from cdr_service.domain.pages import Listing, Place
+from cdr_service.domain.pages import Listing
 from cdr_service.domain.sessions import Bridge, Session
 from cdr_service.domain.stays import LegState, state
+from cdr_service.domain.stored import ListReads
 from cdr_service.domain.workspace import LEGS_OF, Key
 
 ENDED_MAX: Final = 1000
@@ -22,29 +23,8 @@ DECIDED_MAX: Final = 5000
 """So many legs at most are decided by all rules."""
 
 
-class Reads(Protocol):
+class Reads(ListReads, Protocol):
     """What is read from the store. Every method may raise StoreUnavailable."""
-
-    async def things(self, deployment: str, keys: Sequence[Key]) -> list[Any]:
-        """Return things in the order of their keys; None for one that does not exist."""
-        ...
-
-    async def leg_ids(self, deployment: str, calls: Sequence[str]) -> list[list[str]]:
-        """Return the ids of the legs that were ever on each of the calls."""
-        ...
-
-    async def places(
-        self,
-        deployment: str,
-        listing: Listing,
-        *,
-        start: Place | None,
-        count: int,
-        oldest: int | None = None,
-        newest: int | None = None,
-    ) -> list[Place]:
-        """Return up to `count` entries of a list, newest first, between two times."""
-        ...
 
     async def bridge_ids(self, deployment: str) -> list[str]:
         """Return the ids of all Call Bridges."""

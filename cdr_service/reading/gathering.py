@@ -1,7 +1,7 @@
 """Gathers what queries show from the store, in a fixed number of round trips for any number of calls."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.completeness import complete, known_losses
@@ -12,39 +12,19 @@ from cdr_service.domain.pages import Listing, Place
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.sessions import Session
 from cdr_service.domain.showing import Known, Scope, standing_of, switch_view
+from cdr_service.domain.stored import ListReads
 from cdr_service.domain.views import SwitchView
-from cdr_service.domain.workspace import KINDS, Key
+from cdr_service.domain.workspace import KINDS
 from cdr_service.reading.paging import Entry
 
 T = TypeVar("T")
 
 
-class Reads(Protocol):
+class Reads(ListReads, Protocol):
     """What the use cases need of the store. Every method may raise StoreUnavailable."""
-
-    async def places(
-        self,
-        deployment: str,
-        listing: Listing,
-        *,
-        start: Place | None,
-        count: int,
-        oldest: int | None = None,
-        newest: int | None = None,
-    ) -> list[Place]:
-        """Return up to `count` entries of a list, newest first, from `start` on, between two times."""
-        ...
-
-    async def things(self, deployment: str, keys: Sequence[Key]) -> list[Any]:
-        """Return things in the order of their keys; None for one that does not exist."""
-        ...
 
     async def leg_counts(self, deployment: str, calls: Sequence[str]) -> list[int]:
         """Return how many legs were ever on each of the calls."""
-        ...
-
-    async def leg_ids(self, deployment: str, calls: Sequence[str]) -> list[list[str]]:
-        """Return the ids of the legs that were ever on each of the calls."""
         ...
 
     def switch(self, place: Place) -> tuple[str, OrderKey]:

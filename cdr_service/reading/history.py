@@ -1,7 +1,7 @@
 """The use cases: what was in use over time, and when most of the shared pool was."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from msgspec import structs
 
@@ -27,9 +27,9 @@ from cdr_service.domain.options import Options
 from cdr_service.domain.pages import Cursor, Listing, Page, Place
 from cdr_service.domain.past import TRAILS, Ours
 from cdr_service.domain.policies import policies_of
+from cdr_service.domain.stored import ThingReads
 from cdr_service.domain.views import rfc3339
 from cdr_service.domain.weights import SIXTHS
-from cdr_service.domain.workspace import Key
 from cdr_service.errors import BadRequest
 from cdr_service.reading.paging import cursor_of
 from cdr_service.reading.queries import Queried, asked
@@ -55,19 +55,11 @@ class HistoryReads(Protocol):
         ...
 
 
-class Things(Protocol):
-    """Reads what is stored. May raise StoreUnavailable."""
-
-    async def things(self, deployment: str, keys: Sequence[Key]) -> list[Any]:
-        """Return things in the order of their keys; None for one that does not exist."""
-        ...
-
-
 class History:
     """Answers queries about the use over time, of all deployments."""
 
     def __init__(
-        self, deployments: Iterable[Queried], history: HistoryReads, things: Things, clock: Callable[[], int]
+        self, deployments: Iterable[Queried], history: HistoryReads, things: ThingReads, clock: Callable[[], int]
     ) -> None:
         """`clock` returns milliseconds since 1970 UTC."""
         self._deployments = {deployment.name: deployment for deployment in deployments}

@@ -6,7 +6,7 @@ There is one report at a time. Where a span holds too many meetings it is refuse
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from cdr_service.domain import usage
 from cdr_service.domain.addresses import normalize_address
@@ -19,10 +19,11 @@ from cdr_service.domain.pages import Cursor, Listing, Page, Place
 from cdr_service.domain.report_views import HolderUseView, SharedUseView, WhatIfUse, WhatIfView
 from cdr_service.domain.reports import HoldersReport, Reported, SharedReport, highest, hours_of_use
 from cdr_service.domain.steps import Steps, license_steps
+from cdr_service.domain.stored import ThingReads
 from cdr_service.domain.views import rfc3339
 from cdr_service.domain.weights import SIXTHS
 from cdr_service.domain.what_if import AsIf, Recorded, decided_anew, drawn_in
-from cdr_service.domain.workspace import DIRECTORY, Key
+from cdr_service.domain.workspace import DIRECTORY
 from cdr_service.errors import BadRequest
 from cdr_service.reading.history import History
 from cdr_service.reading.paging import cursor_of
@@ -33,18 +34,6 @@ ASSIGNED_MAX: Final = 500
 
 T = TypeVar("T")
 Row = TypeVar("Row")
-
-
-class ReportReads(Protocol):
-    """What reports need of the store. Every method may raise StoreUnavailable."""
-
-    async def things(self, deployment: str, keys: Sequence[Key]) -> list[Any]:
-        """Return things in the order of their keys; None for one that does not exist."""
-        ...
-
-    async def leg_ids(self, deployment: str, calls: Sequence[str]) -> list[list[str]]:
-        """Return the ids of the legs that were ever on each of the calls."""
-        ...
 
 
 class Meetings(Protocol):
@@ -81,7 +70,7 @@ class Bounds(NamedTuple):
 class Reports:
     """Reports on all deployments."""
 
-    def __init__(self, history: History, meetings: Meetings, reads: ReportReads, bounds: Bounds | None = None) -> None:
+    def __init__(self, history: History, meetings: Meetings, reads: ThingReads, bounds: Bounds | None = None) -> None:
         self._history = history
         self._listed = meetings
         self._reads = reads
