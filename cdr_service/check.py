@@ -144,6 +144,9 @@ async def _of_store(settings: Settings) -> AsyncIterator[Finding]:
                 await connection.ping()
                 for sentence in await connection.safety():
                     yield Finding(False, sentence)
+                memory = await connection.memory()
+                if memory is not None and (said := memory.said(connection.describe())):
+                    yield Finding(memory.is_full, said)
                 for name in settings.deployments:
                     await read_layout(connection, Keys(name))
             finally:

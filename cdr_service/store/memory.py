@@ -29,10 +29,15 @@ class Memory(NamedTuple):
         """The part that is used."""
         return self.used / self.limit
 
+    @property
+    def is_full(self) -> bool:
+        """Does the store refuse what would add to it?"""
+        return self.used >= self.limit
+
     def said(self, where: str) -> str | None:
         """Return what to do about a store that is full or nearly so, as a sentence; None where there is room."""
         limit = f"maxmemory {self.limit // MIB} MiB"
-        if self.share >= 1:
+        if self.is_full:
             return f"The store {where} is full ({limit}), so documents are refused with 503: {REMEDY}."
         if self.share >= NEARLY_FULL:
             return f"The store {where} is nearly full ({limit}), and then refuses every document: {REMEDY}."

@@ -174,6 +174,13 @@ class TestFails:
         (line,) = lines(told.stdout)
         assert line.startswith(f"FAILS deployments.branch.holders names {bad}")
 
+    def test_a_full_store(self, tmp_path: Path) -> None:
+        """It would refuse every document; what to change is said."""
+        with store_server(maxmemory="1kb") as server:
+            told = run(tmp_path, "check", CDR_HOLDERS=holders(tmp_path), CDR_REDIS_URL=server.url)
+        assert told.returncode == 1
+        assert "is full (maxmemory 0 MiB), so documents are refused with 503: raise its maxmemory" in told.stdout
+
     def test_a_store_of_a_newer_release(self, tmp_path: Path) -> None:
         """It is not touched, and what to do is said."""
         with store_server() as server:
