@@ -138,7 +138,6 @@ class Reception:
             first=min(session.first, at) if session.first else at,
             last=max(session.last, record.time),
             records=session.records + 1,
-            unnumbered=not session.seen.get(""),
         )
 
     def _compare_sessions(self, id_: str, session: Session) -> None:

@@ -161,7 +161,7 @@ class Session(Struct, frozen=True, array_like=True, gc=False):
         seen = {**self.seen, feed: ranges}
         if len(seen) > FEEDS_MAX:
             del seen[next(known for known in seen if known)]
-        return replace(self, seen=seen, told=told, forgotten=forgotten)
+        return replace(self, seen=seen, told=told, forgotten=forgotten, unnumbered="" not in seen)
 
     def gaps(self) -> Iterator[Gap]:
         """Yield the gaps in the numbers seen. What came before the first is history that we were never owed.
