@@ -15,6 +15,7 @@ from redis.exceptions import RedisClusterException, ResponseError
 
 from cdr_service.errors import StoreUnavailable
 from cdr_service.store.connection import COMMANDS_AT_ONCE, Connection, Script, connect
+from cdr_service.store.memory import REMEDY
 from cdr_service.store.safety import unsafe_settings
 from tests.integration.servers import (
     Cluster,
@@ -325,7 +326,11 @@ async def test_an_address_that_leads_to_a_new_master_is_followed() -> None:
     ("spoil", "mend", "reason"),
     [
         ([("REPLICAOF", "127.0.0.1", "1")], [("REPLICAOF", "NO", "ONE")], "is a read-only replica"),
-        ([("CONFIG", "SET", "maxmemory", "1")], [("CONFIG", "SET", "maxmemory", "0")], "is out of memory"),
+        (
+            [("CONFIG", "SET", "maxmemory", "1")],
+            [("CONFIG", "SET", "maxmemory", "0")],
+            f"is out of memory: {REMEDY}",
+        ),
         (
             [("CONFIG", "SET", "min-replicas-to-write", "1")],
             [("CONFIG", "SET", "min-replicas-to-write", "0")],
