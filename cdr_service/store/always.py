@@ -13,12 +13,13 @@ from cdr_service.store.connection import Connection, Script
 COMMIT: Final = Script(files(__package__).joinpath("commit.lua").read_text())
 COMMIT_ALWAYS: Final = Script(COMMIT.text.replace("#!lua", "#!lua flags=allow-oom", 1))
 """The same for what must go on while the store is full."""
+ALWAYS: Final = Script(files(__package__).joinpath("always.lua").read_text())
 
 
 async def write_always(connection: Connection, *commands: tuple[Any, ...]) -> None:
     """Run commands, each with the key that it writes as its first argument, all of them or none."""
     keys = list(dict.fromkeys(key for _, key, *_ in commands))
-    arguments: list[Any] = [0]
+    arguments: list[Any] = []
     for name, key, *more in commands:
         arguments += (len(more) + 2, name, keys.index(key) + 1, *more)
-    await connection.script(COMMIT_ALWAYS, keys, arguments)
+    await connection.script(ALWAYS, keys, arguments)

@@ -220,7 +220,7 @@ async def api(token: str | None = None, bind: Bind = LOOPBACK) -> AsyncIterator[
     app = web.Application(middlewares=[problems, api_door(SecretStr(token) if token else None, bind, OPEN)])
     app.add_routes([web.get("/v1/data", handlers.data), web.get("/", handlers.data), web.get("/docs", handlers.data)])
     app.add_routes([web.get("/v1/fail", handlers.fail), web.get("/v1/late", handlers.fail_late)])
-    app.add_routes(routes([alive, ready], UseCases(None, None, None, None, None, None, well, None, None)))
+    app.add_routes(routes([alive, ready], UseCases(None, None, None, None, None, None, well, None, None, None)))
     async with listen(app, open_socket(LOOPBACK, "CDR_API_BIND")) as listener:
         yield Api(listener.url, handlers, well)
 
