@@ -143,7 +143,7 @@ class Settling:
                 if was.get(holder) == now.get(holder):
                     continue
                 ledger = self._workspace.ledger(policy, holder)
-                ledger = slots.with_claims(ledger, meeting, now.get(holder, ()), self._workspace.now)
+                ledger = slots.with_claims(ledger, meeting, now.get(holder, ()), self._workspace.clock)
                 self._workspace.put(ledger if ledger.claims else None, "slots", policy, holder)
                 since = slots.first_change(was.get(holder, ()), now.get(holder, ()))
                 self._serve(policy, holder, since or slots.BEFORE_ALL)
@@ -151,7 +151,7 @@ class Settling:
     def _serve(self, policy: str, holder: str, since: OrderKey) -> None:
         """Have the meetings folded whose claims on a holder since then are served otherwise than they assume."""
         ledger, limit = self._workspace.ledger(policy, holder), self._options.pmp_calls_per_user
-        waits, now = self._options.spill_back, self._workspace.now
+        waits, now = self._options.spill_back, self._workspace.clock
         for meeting, claim, right in slots.misjudged(ledger, limit, since, waits=waits, now=now):
             pending = self._pending.setdefault(meeting, _Pending())
             if claim.granted is None and claim.ended is None and right is not None:
@@ -192,7 +192,7 @@ class _Slots:
     def grant(self, policy: str, claim: Claim, before: tuple[Claim, ...]) -> OrderKey | None:
         """Return from when on the claim is served."""
         ledger, options = self._workspace.ledger(policy, claim.holder), self._options
-        limit, waits, now = options.pmp_calls_per_user, options.spill_back, self._workspace.now
+        limit, waits, now = options.pmp_calls_per_user, options.spill_back, self._workspace.clock
         return slots.grant(ledger, self._meeting, claim, before, limit, waits=waits, now=now)
 
 

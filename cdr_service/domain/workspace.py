@@ -67,12 +67,12 @@ class NeedsLoad(Exception):  # noqa: N818 - a question to the caller, not an err
 class Workspace:
     """Loaded things and the changes made to them. A thing that does not exist is loaded as None."""
 
-    def __init__(self, loaded: Mapping[Key, Any], now: int | None = None) -> None:
+    def __init__(self, loaded: Mapping[Key, Any], clock: int | None = None) -> None:
         """Work on what is loaded, which stays as it is: things by key, and sets of leg ids by ("legs", call).
 
-        `now` is our clock, in milliseconds; None where what is worked on has no present.
+        `clock` is what ours says, in milliseconds; None where what is worked on has no present.
         """
-        self.now = now
+        self.clock = clock
         self._loaded = loaded
         self.read: set[Key] = set()
         """What the outcome rests on."""
@@ -110,7 +110,7 @@ class Workspace:
 
     def aside(self) -> "Workspace":
         """Return a workspace on what is known here by now, to see what something would change; it changes nothing."""
-        aside = Workspace({**self._loaded, **self.changed}, self.now)
+        aside = Workspace({**self._loaded, **self.changed}, self.clock)
         aside.read = self.read
         return aside
 

@@ -407,6 +407,7 @@ class TestHealth:
                 "draining": readiness.draining,
                 "store": readiness.store,
                 "unsafe": list(readiness.unsafe),
+                "memory": readiness.memory,
             }
             assert (await door.ask("/healthz")).status == 200
 
