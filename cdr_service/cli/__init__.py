@@ -10,6 +10,7 @@ import click
 from click.exceptions import Exit
 
 from cdr_service.cli.ask import call, calls, switches, why
+from cdr_service.cli.bridges import bridges
 from cdr_service.cli.describe import openapi
 from cdr_service.cli.explain import explain
 from cdr_service.cli.follow import tail
@@ -57,7 +58,7 @@ def cli() -> None:
 
 COMMANDS = (
     *(serve, demo, simulate, replay),
-    *(calls, call, why, switches, usage, tail, report, explain, openapi),
+    *(calls, call, why, switches, usage, bridges, tail, report, explain, openapi),
     *(reconcile, register, rebuild, check),
 )
 

@@ -455,6 +455,14 @@ class TestAsking:
         assert lines[5].startswith("  x  nobody in the meeting")
         assert len(lines) == 6
 
+    def test_call_bridges_with_what_came_from_them(self, service: Service, home: Path) -> None:
+        """Each has its name, when it was last heard, and how many records came, are missing and came twice."""
+        told = run(home, "bridges", "--url", service.api_url, COLUMNS="100").stdout.splitlines()
+        head = r"Call Bridge +last received \(UTC\) +records +missing +duplicates +release +deployment"
+        assert re.fullmatch(head, told[0])
+        assert re.fullmatch(r"\(no name\) +\d\d:\d\d:\d\d +\d+ +0 +0 +- +default", told[1])
+        assert re.fullmatch(r"another +\d\d:\d\d:\d\d +2 +0 +0 +- +default", told[2])
+
     def test_the_own_certificate_is_known(self, tmp_path: Path) -> None:
         """With the service's own settings its TLS is no obstacle, though the bind is no name; another's is refused."""
         authority = trustme.CA().create_child_ca()
@@ -557,9 +565,10 @@ class TestAsking:
         [
             (("calls", "--state", "all", "--limit", "1"), "/v1/calls?state=all&limit=1"),
             (("call", WEB_CALL), f"/v1/calls/{WEB_CALL}"),
+            (("bridges", "--limit", "1"), "/v1/bridges?limit=1"),
             (("switches", "--holder", "alice@example.com"), "/v1/switches?holder=alice@example.com"),
         ],
-        ids=["calls", "call", "switches"],
+        ids=["calls", "call", "bridges", "switches"],
     )
     def test_json_is_the_answer_of_the_api(
         self, service: Service, home: Path, arguments: tuple[str, ...], path: str

@@ -1,6 +1,7 @@
 """`register` against a simulated Meeting Server, and what `check` and the API say of its CDR receivers."""
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -72,6 +73,9 @@ def test_it_is_told_who_does_not_push(tmp_path: Path) -> None:
         with running(tmp_path, "serve", settings=settings) as service:
             eventually(lambda: len(service.get("/v1/bridges")["items"]) == 2, "both bridges are told")
             one, other = service.get("/v1/bridges")["items"]
+            shown = run(tmp_path, "bridges", "--url", service.api_url).stdout.splitlines()
+        assert re.fullmatch(r"bridge-0 +- +0 +0 +0 +3\.0\.1 +default", shown[1])
+        assert shown[3:] == ["  None of its CDR receivers is ours. Its alarms: cdrConnectionFailure (connectFailure)."]
         assert (one["call_bridge"], one["receiver"], one["release"], one["records"]) == (
             *("bridge-0", "registered", "3.0.1"),
             0,
