@@ -15,8 +15,9 @@ export function whatIf(asked) {
   const people = h("div", { class: "people", role: "group", "aria-label": "Suggestions", hidden: true });
   const said = h("p", { class: "said", role: "status" });
   const body = h("div", { class: "before-after" });
-  const all = () => ({ ...asked(), assign: field.value.trim() });
-  const save = saver(PATH, all, "what if", { pages: false, failed: fail });
+  const named = () => field.value.trim();
+  const save = saver(PATH, () => ({ ...asked(), assign: named() }), "what if", { pages: false, failed: fail });
+  let tried = ""; // who was asked for last, which need not be all that is typed by now
   let turn = 0;
 
   function fail(text) {
@@ -27,15 +28,15 @@ export function whatIf(asked) {
   function wait() {
     turn += 1;
     people.hidden = true;
-    if (!field.value.trim()) fail("Name the users who would hold PMP+, and see the shared peak without and with them.");
+    if (!tried) fail("Name the users who would hold PMP+, and see the shared peak without and with them.");
   }
 
   async function read() {
-    if (!field.value.trim()) return wait();
+    if (!tried) return;
     const own = ++turn;
     said.textContent = "One moment …";
     try {
-      const [item] = (await get(PATH, all())).items;
+      const [item] = (await get(PATH, { ...asked(), assign: tried })).items;
       if (own !== turn) return;
       if (item) show(item);
       else fail("Nothing was recorded in that time.");
@@ -53,6 +54,11 @@ export function whatIf(asked) {
       item.unknown.length ? `Not in the directory, so found by address alone: ${item.unknown.join(", ")}.` : null,
     ].filter(Boolean).join(" ");
     body.replaceChildren(use("Before", item.before, most), use("With them", item.after, most));
+  }
+
+  function attempt() {
+    tried = named();
+    return read();
   }
 
   /** Offer those in whose presence most was taken, and who do not hold PMP+ yet. */
@@ -75,7 +81,7 @@ export function whatIf(asked) {
   function add(user) {
     const users = field.value.split(",").map((one) => one.trim()).filter(Boolean);
     if (!users.includes(user)) field.value = [...users, user].join(", ");
-    read();
+    attempt();
   }
 
   const form = h(
@@ -87,7 +93,7 @@ export function whatIf(asked) {
   );
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    read();
+    attempt();
   });
   const element = h(
     "section",
