@@ -165,7 +165,7 @@ class Intake:
         if self._draining:
             raise Draining("the service is about to stop")
         self._queue.put_nowait(waiting)
-        await asyncio.shield(waiting.done)
+        await waiting.done  # nobody else waits for it, so who gives up waiting keeps nothing from being done
 
     async def _work(self) -> None:
         before: asyncio.Task[Exception | None] | None = None

@@ -110,7 +110,7 @@ class Connection:
         """
 
         async def run(*command: Any) -> Any:
-            if not replicated:
+            if not (replicated and self.replicas):
                 return await self.execute(*command)
             (answer,) = await self.replicated(keys[0], [command])
             return answer
