@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import structlog
 
-from cdr_service.domain.announcements import announcement
 from cdr_service.domain.commit import Commit, Document
 from cdr_service.domain.reception import Received
 from cdr_service.ending import end
@@ -62,7 +61,7 @@ class Reporter:
 
     def committed(self, deployment: str, commit: Commit, received: Sequence[Received]) -> None:
         """Print the events of a commit, and count it. What cannot be written waits for the next."""
-        self._unwritten.extend(announcement(event, deployment, commit.received) for event in commit.events)
+        self._unwritten.extend(commit.announcements(deployment))
         with suppress(OSError):
             while self._unwritten:
                 self.print(self._unwritten[0])

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from cdr_service.domain.announcements import announcement
 from cdr_service.domain.bookkeeping import Source
 from cdr_service.domain.documents import NotACdrDocument, parse
 from cdr_service.domain.events import Event
@@ -72,6 +73,14 @@ class Commit(Struct, kw_only=True):
     """Does it bring no document? What looks after the books goes on while the store is full."""
     printed: bool = False
     """Are its events, and all before them, on the log?"""
+    told: list[dict[str, Any]] = []
+    """What `announcements` returned."""
+
+    def announcements(self, deployment: str) -> list[dict[str, Any]]:
+        """Return the objects that tell of its events, once they are all there: for the event stream and the log."""
+        if len(self.told) < len(self.events):
+            self.told = [announcement(event, deployment, self.received) for event in self.events]
+        return self.told
 
 
 def read(body: bytes, bridge: str = "") -> Document:

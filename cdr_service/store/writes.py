@@ -7,7 +7,6 @@ from typing import Any, Final
 import msgspec
 
 from cdr_service.domain import usage
-from cdr_service.domain.announcements import announcement
 from cdr_service.domain.calls import Call, Meeting
 from cdr_service.domain.commit import Commit, DeadLetter
 from cdr_service.domain.history import HOUR, span_of
@@ -58,9 +57,9 @@ def commands(
 
 def _appended(keys: Keys, commit: Commit, bounds: Bounds, process: str) -> Iterator[Command]:
     """Yield what is added to the streams."""
-    for event in commit.events:
-        told = harmless_json(_json.encode(announcement(event, keys.deployment, commit.received)))
-        yield ("XADD", keys.events, "MAXLEN", "~", bounds.events, "*", "e", told, "p", process)
+    for told in commit.announcements(keys.deployment):
+        event = harmless_json(_json.encode(told))
+        yield ("XADD", keys.events, "MAXLEN", "~", bounds.events, "*", "e", event, "p", process)
     for letter in commit.dead_letters:
         fields = _dead_letter(letter, commit.received)
         # Exactly: they may be large, and are few enough that it costs nothing.
