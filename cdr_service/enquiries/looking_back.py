@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from cdr_service.cms.budget import Budget
 from cdr_service.cms.client import CmsClient
 from cdr_service.cms.errors import CmsError
 from cdr_service.cms.past import past_use
@@ -20,6 +21,8 @@ from cdr_service.errors import StoreUnavailable
 
 POLLS: Final = 15
 """It is read once in so many polls of the counts: every two and a half minutes by default, twice per entry."""
+REQUESTS: Final = 100
+"""To each node at a time: three days take some 45 pages."""
 TELLS_LATE: Final = 2 * EVERY
 """Entries of so long before the newest that is known are read again: another node may have told later."""
 
@@ -63,6 +66,8 @@ class LookingBack:
         now = time.time_ns() // 1_000_000
         known = await self._kept.past_use(self._deployment)
         since = max(now - KEPT, known[0].at - TELLS_LATE if known else 0)
-        now_known = merged(known, await past_use(self._client, since, now), now)
+        with Budget(REQUESTS).spending():
+            told = await past_use(self._client, since, now)
+        now_known = merged(known, told, now)
         if now_known != known:
             await self._kept.keep_past_use(self._deployment, now_known)
