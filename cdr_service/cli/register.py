@@ -75,9 +75,7 @@ async def _planned(
     client: CmsClient, given: DeploymentSettings, receiver: str, deployment: str
 ) -> Mapping[str, Planned | CmsError]:
     token = given.intake_token[0].get_secret_value() if given.intake_token else None
-    # Several bridges that do not name themselves cannot be told apart without a name of ours.
-    clustered = await Live(client, deployment).in_cluster()
-    names = {} if clustered or len(client.nodes) == 1 else bridge_names(client.nodes)
+    names = await _names(client, deployment)
 
     async def plan(node: str) -> Planned:
         uri = receiver_uri(receiver, deployment, token, names.get(node))
@@ -86,6 +84,16 @@ async def _planned(
         return Planned(uri, change(entries, told.maximum, uri, deployment))
 
     return await client.each(plan)
+
+
+async def _names(client: CmsClient, deployment: str) -> dict[str, str]:
+    """Return a name for each node that does not name itself: the one that it has, else one of ours."""
+    live = Live(client, deployment)
+    if await live.in_cluster():
+        return {}
+    # Several bridges that do not name themselves cannot be told apart without a name of ours.
+    new = bridge_names(client.nodes) if len(client.nodes) > 1 else {}
+    return new | {node: name for name, node in (await live.bridges()).items()}
 
 
 def _show(plans: Mapping[str, Planned | CmsError]) -> int:

@@ -94,7 +94,13 @@ def server_side(authority: trustme.CA) -> ssl.SSLContext:
 
 @contextmanager
 def meeting_server(
-    folder: Path, directory: Directory, *, nodes: int = 1, release: str = "3.0.1", rules: Rules | None = None
+    folder: Path,
+    directory: Directory,
+    *,
+    nodes: int = 1,
+    release: str = "3.0.1",
+    rules: Rules | None = None,
+    clustered: bool = True,
 ) -> Iterator[MeetingServer]:
     """Run a simulated Meeting Server."""
     folder.mkdir(exist_ok=True)
@@ -105,7 +111,10 @@ def meeting_server(
     made: list[MeetingServer] = []
 
     async def run() -> None:
-        ids = [Identity(f"cms{n}", f"session-{n}", f"bridge-{n}" if nodes > 1 else None) for n in range(nodes)]
+        ids = [
+            Identity(f"cms{n}", f"session-{n}", f"bridge-{n}" if nodes > 1 and clustered else None)
+            for n in range(nodes)
+        ]
         deployment = Deployment([Bridge(identity) for identity in ids], directory, release=release, rules=rules)
         async with serving(deployment, tls=server_side(authority)) as servers:
             made.append(MeetingServer(deployment, servers, file, loop))

@@ -38,6 +38,41 @@ def test_all_nodes_push_to_us(tmp_path: Path) -> None:
         assert (again.returncode, again.stdout.count("already")) == (0, 2)
 
 
+def test_bridges_of_no_cluster_get_names(tmp_path: Path) -> None:
+    """Each gets a name of its own, by its host and port, and keeps the one that it has; until then it is said."""
+    with meeting_server(tmp_path / "cms", example_directory(), nodes=2, clustered=False) as server:
+        first, second = server.deployment.nodes
+        first.receivers = {"ours": f"{RECEIVER}/cdr?bridge=london"}
+        second.receivers = {"ours": f"{RECEIVER}/cdr"}
+        told = run(tmp_path, "check", **server.settings)
+        assert f"{server.servers[1].url}: It is not known which Call Bridge this is" in told.stdout
+        assert told.stdout.count("It is not known") == 1
+        done = run(tmp_path, "register", "--receiver", RECEIVER, "--yes", **server.settings)
+        assert done.returncode == 0, done.stderr
+        name = server.servers[1].url.removeprefix("https://")
+        assert f"change {RECEIVER}/cdr to {RECEIVER}/cdr?bridge=" in done.stdout
+        assert first.receivers == {"ours": f"{RECEIVER}/cdr?bridge=london"}
+        assert second.receivers == {"ours": f"{RECEIVER}/cdr?bridge={name.replace(':', '%3A')}"}
+        assert "It is not known" not in run(tmp_path, "check", **server.settings).stdout
+        with running(tmp_path, "serve", settings=server.settings) as service:
+            eventually(lambda: len(service.get("/v1/bridges")["items"]) == 2, "both bridges are told")
+            found = {one["call_bridge"]: one["node"] for one in service.get("/v1/bridges")["items"]}
+        assert found == {"london": server.servers[0].url, name: server.servers[1].url}
+
+
+def test_a_bridge_of_which_it_is_not_known_which_it_is(tmp_path: Path) -> None:
+    """Where two of no cluster are named alike, /v1/bridges has both by their addresses, and says what to change."""
+    with meeting_server(tmp_path / "cms", example_directory(), nodes=2, clustered=False) as server:
+        for node in server.deployment.nodes:
+            node.receivers = {"ours": f"{RECEIVER}/cdr?bridge=same"}
+        with running(tmp_path, "serve", settings=server.settings) as service:
+            eventually(lambda: len(service.get("/v1/bridges")["items"]) == 2, "both bridges are told")
+            found = service.get("/v1/bridges")["items"]
+        assert {one["node"] for one in found} == {one.url for one in server.servers}
+        assert {(one["call_bridge"], one["receiver"]) for one in found} == {(None, "registered")}
+        assert all("`cdr-service register` changes that" in one["warning"] for one in found)
+
+
 def test_no_slot_left(tmp_path: Path) -> None:
     """Where all four slots are taken nothing is changed on that node, and it is said what to do."""
     with meeting_server(tmp_path / "cms", example_directory()) as server:
