@@ -18,7 +18,7 @@ from bench.traffic import Piece, Traffic
 from bench.truth import Known, verify
 
 CONNECTIONS: Final = 32
-RECORDS: Final = 38_000
+RECORDS: Final = 30_000
 """Sent to each server in each run; an eighth of them where there is one connection only."""
 
 Contender = Callable[[], AbstractContextManager[Running]]

@@ -18,7 +18,7 @@ from cdr_service.simulator.records import Identity, NumberedRecord, document
 from cdr_service.simulator.scenarios import START, Arrival, arrivals, identities, in_order
 
 HOLDERS: Final = (*people.HOLDERS, *(f"holder{number}@example.com" for number in range(1, 193)))
-"""Who holds PMP+: enough that a third of the meetings that go on is paid by one."""
+"""Who holds PMP+: enough that a fifth of the meetings that go on is paid by one."""
 RATE: Final = 50.0
 """Meetings that begin in a minute, on average; some 700 go on at a time."""
 
