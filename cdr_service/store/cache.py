@@ -13,7 +13,7 @@ from cdr_service.domain.calls import Call
 from cdr_service.domain.workspace import LEGS_OF, Key, Workspace
 
 THINGS_MAX: Final = 50_000
-"""Things remembered per deployment, some 50 MB; the least recently used go first."""
+"""Things remembered per deployment, some 100 MB; the least recently used go first."""
 
 
 class Cache:
