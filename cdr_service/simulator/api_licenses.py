@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from cdr_service.simulator.api_live import LiveCall, LiveLeg
 from cdr_service.simulator.api_model import Directory
@@ -74,6 +74,16 @@ class Counted:
         return Fraction(1, len(self.participants))
 
 
+class Change(NamedTuple):
+    """What changed on a bridge."""
+
+    bridge: int
+    calls: Mapping[str, LiveCall]
+    """All that are live there now."""
+    changed: Iterable[str]
+    """Ids of calls in which something changed, here and gone."""
+
+
 class Licenses:
     """Who pays for which meeting, now and a little earlier."""
 
@@ -95,18 +105,19 @@ class Licenses:
             self.entries.append((self._next_entry, self.at(self._next_entry)))
             self._next_entry += EVERY
 
-    def follow(self, bridge: int, calls: Mapping[str, LiveCall], changed: Iterable[str], now: datetime) -> None:
-        """See what changed in calls of a bridge, and find the payers anew."""
-        for call_id in changed:
-            call = calls.get(call_id)
-            meeting = self._meeting_of(bridge, call_id, call)
-            if meeting is None:
-                continue
-            if call is None:
-                del meeting.calls[bridge]
-            else:
-                meeting.calls[bridge] = call
-            self._see_who_is_in(meeting)
+    def follow(self, changes: Iterable[Change], now: datetime) -> None:
+        """See what changed in calls of bridges, and find the payers anew."""
+        for bridge, calls, changed in changes:
+            for call_id in changed:
+                call = calls.get(call_id)
+                meeting = self._meeting_of(bridge, call_id, call)
+                if meeting is None:
+                    continue
+                if call is None:
+                    del meeting.calls[bridge]
+                else:
+                    meeting.calls[bridge] = call
+                self._see_who_is_in(meeting)
         self._meetings = {name: meeting for name, meeting in self._meetings.items() if meeting.calls}
         self._find_payers()
         self._remember(now)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
-from cdr_service.simulator.api_licenses import Counted, Licenses, Rules
+from cdr_service.simulator.api_licenses import Change, Counted, Licenses, Rules
 from cdr_service.simulator.api_live import LiveState
 from cdr_service.simulator.api_model import Directory, example_directory
 from cdr_service.simulator.bridge import Bridge
@@ -52,7 +52,7 @@ class ApiNode:
         fields = record.record.fields
         if record.record.type == "callStart" and isinstance(space := fields.get("coSpace"), str):
             self.deployment.directory.adopt(space, str(fields.get("name", "")))
-        self._count(self.live.apply(record), record.time)
+        self.deployment.licenses.follow([self._change(self.live.apply(record))], record.time)
 
     def restart(self, bridge: Identity) -> None:  # noqa: ARG002 - it is known where it is needed
         """Forget all calls."""
@@ -60,18 +60,18 @@ class ApiNode:
         gone = set(self.live.calls)
         self.live = LiveState()
         self.started = now
-        self._count(gone, now)
+        self.deployment.licenses.follow([self._change(gone)], now)
 
-    def refresh(self, now: datetime) -> None:
-        """Take in what has changed since the last record: time, media, and what is configured."""
-        self._count(self.live.settle(now) | set(self.live.calls), now)
+    def changed_since(self, now: datetime) -> Change:
+        """Return what may have changed since the last record: by time, by media, and by what is configured."""
+        return self._change(self.live.settle(now) | set(self.live.calls))
 
     def counted(self) -> tuple[Counted, ...]:
         """Say what this node says of licenses now, which may be what was true a while ago."""
         return self.deployment.licenses.at(self.deployment.clock() - self.deployment.lags[self.number])
 
-    def _count(self, changed: set[str], now: datetime) -> None:
-        self.deployment.licenses.follow(self.number, self.live.calls, changed, now)
+    def _change(self, changed: set[str]) -> Change:
+        return Change(self.number, self.live.calls, changed)
 
 
 class Deployment:
@@ -111,6 +111,5 @@ class Deployment:
         """Bring everything up to now, and say when that is."""
         now = self.clock()
         self.licenses.advance(now)
-        for node in self.nodes:
-            node.refresh(now)
+        self.licenses.follow([node.changed_since(now) for node in self.nodes], now)
         return now

@@ -54,7 +54,7 @@ def set_all(hour: Hour, **faults: Any) -> Callable[[], None]:
 
 @pytest.mark.parametrize(("seed", "bridges", "ahead"), [(1, 1, 0.0), (2, 3, 7.0)])
 def test_no_false_drift(seed: int, bridges: int, ahead: float) -> None:
-    """Busy, slow or away, restarted, with a clock that is off: a server that follows what we run never drifts."""
+    """Busy, slow or away, with a clock that is off: a server that follows what we run never drifts."""
     hour = busy_hour(seed, bridges, ahead=ahead)
     happens: dict[float, Callable[[], None]] = {
         900: set_all(hour, busy=0.6),
