@@ -157,6 +157,7 @@ class Reconciler:
         if reading.counts is None:
             await means.kept.keep_reconciliation(name, not_compared(before, now, reading.reason or "no answer"))
             return False
+        means.healing.due |= self._watch.restarted(reading.statuses)
         behind, sessions = await self._arrived(reading.statuses)
         await self._note_lost(behind)
         on_the_way = sum(one.gap.missing for one in behind if not one.is_lost(self._means.clock()))

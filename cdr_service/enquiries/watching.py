@@ -28,11 +28,19 @@ class Behind(NamedTuple):
 
 
 class Watch:
-    """Remembers since when records are missing."""
+    """Remembers since when records are missing, and how long the nodes run."""
 
     def __init__(self) -> None:
         self._waited: dict[str, tuple[int, int]] = {}
         """By session: the number that is waited for, and since when."""
+        self._uptimes: dict[str, int] = {}
+
+    def restarted(self, statuses: Mapping[str, Status]) -> bool:
+        """Return whether a node was restarted since the last time: its calls are gone, and no record says so."""
+        told = {node: status.uptime_seconds for node, status in statuses.items() if status.uptime_seconds is not None}
+        found = any(uptime < self._uptimes.get(node, 0) for node, uptime in told.items())
+        self._uptimes |= told
+        return found
 
     def behind(self, pairs: Mapping[str, tuple[Status, Session]], now: int) -> list[Behind]:
         """Return what has not come, given each node's status and the newest session of its Call Bridge."""

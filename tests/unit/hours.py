@@ -89,6 +89,7 @@ class Hour:
         self.steps = list(steps)
         """What is scripted."""
         self._chance = random.Random(f"{seed}/post")
+        self._forgotten: set[str] = set()
 
     def _their_clock(self) -> datetime:
         try:
@@ -102,7 +103,14 @@ class Hour:
         return int((self._their_clock() - self._ahead).timestamp() * 1000)
 
     def emit(self, step: Step) -> None:
-        """Let something happen now."""
+        """Let something happen now, unless it is of a call that a restart ended."""
+        if self._forgotten & {
+            step.record.id,
+            str(step.record.fields.get("call")),
+            str(step.record.fields.get("callLeg")),
+        }:
+            self._forgotten.add(step.record.id)
+            return
         self.bridges[step.bridge].emit(step.record, self._their_clock())
         if step.record.id in self.post.lost:
             feed = self.feeds[step.bridge]
@@ -122,6 +130,13 @@ class Hour:
                 what()
             await asyncio.sleep(max(seconds - clock(), 0.0))
         return self
+
+    def restart(self, bridge: int) -> None:
+        """Restart a bridge: it forgets its calls, and nothing is heard of them any more."""
+        node = self.server.nodes[bridge]
+        self._forgotten |= {*node.live.calls, *node.live.legs}
+        self._forgotten |= {one for call in node.live.calls.values() for one in (*call.recordings, *call.streams)}
+        self.bridges[bridge].restart(f"session-after-{self._their_clock():%H-%M-%S}")
 
     def lose(self, *ids: str) -> None:
         """Lose what is generated from now on of these calls and legs, and of no others."""

@@ -54,7 +54,7 @@ def set_all(hour: Hour, **faults: Any) -> Callable[[], None]:
 
 @pytest.mark.parametrize(("seed", "bridges", "ahead"), [(1, 1, 0.0), (2, 3, 7.0)])
 def test_no_false_drift(seed: int, bridges: int, ahead: float) -> None:
-    """Busy, slow or away, with a clock that is off: a server that follows what we run never drifts."""
+    """Busy, slow, away or restarted, with a clock that is off: a server that follows what we run never drifts."""
     hour = busy_hour(seed, bridges, ahead=ahead)
     happens: dict[float, Callable[[], None]] = {
         900: set_all(hour, busy=0.6),
@@ -63,12 +63,14 @@ def test_no_false_drift(seed: int, bridges: int, ahead: float) -> None:
         1620: set_all(hour, broken=False),
         2100: set_all(hour, slow=4.0),
         2220: set_all(hour, slow=0.3),
+        2700: lambda: hour.restart(bridges - 1),
     }
     played(hour.play(HOUR, happens))
     assert hour.drifts() == set()
     assert hour.standing is not None
     assert (hour.standing.state, hour.standing.reason) == ("agreed", None)
     assert hour.known_fit.unexplained == 0
+    assert any(call.end_estimated for call in hour.books.calls.values())
 
 
 class Story:
