@@ -1,5 +1,6 @@
 """Bridges that were cut off for long empty their buffers: does the last tenth cost what the first one did?"""
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import uvloop
@@ -27,18 +28,18 @@ class Tenth(NamedTuple):
     """Bytes that the process holds at its end."""
 
 
-def backlog(records: int) -> list[Tenth]:
-    """Catch up about so many records, by bridges that send them at once, tenth by tenth.
+def backlog(records: int) -> Iterator[Tenth]:
+    """Catch up about so many records, by bridges that send them at once, and yield each tenth when it is done.
 
     Each tenth is made before it is sent, and forgotten then.
     """
-    traffic, tenths = Traffic(9, bridges=BRIDGES), []
+    traffic = Traffic(9, bridges=BRIDGES)
     with service() as running:
-        for count in (BEFORE, *[records // 10] * 10):
+        for number, count in enumerate([BEFORE, *[records // 10] * 10]):
             piece = traffic.take(AT_ONCE, count)
             posts, before = piece.requests(), running.cpu()
             load = uvloop.run(send(running.port, posts, piece.records))
             cpu = (running.cpu() - before) / piece.records * 1e6
-            tenths.append(Tenth(piece.records, load.records_per_second, cpu, running.memory()))
+            if number:
+                yield Tenth(piece.records, load.records_per_second, cpu, running.memory())
         verify([running.api], {"default": traffic.known()})
-    return tenths[1:]

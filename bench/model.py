@@ -28,7 +28,7 @@ class Measured(NamedTuple):
     """What the model rests on. Processor time is in microseconds."""
 
     cpu: float
-    """Of the service, per record, one a POST."""
+    """Of the service, per record that comes alone."""
     store_cpu: float
     """Of the store, per record."""
     sync: float
