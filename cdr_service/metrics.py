@@ -5,7 +5,7 @@ summed over machines; what the store holds is the same wherever it is asked for,
 """
 
 import os
-from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -252,10 +252,7 @@ class TimedStore:
         """Add things to the snapshot; errors as the store's."""
         await self._store.load(deployment, snapshot, keys, new)
 
-    def commit(self, deployment: str, commit: Commit) -> Awaitable[None]:
+    async def commit(self, deployment: str, commit: Commit) -> None:
         """Commit; errors as the store's."""
-        return self._timed(deployment, self._store.commit(deployment, commit))
-
-    async def _timed(self, deployment: str, sent: Awaitable[None]) -> None:
         with self._metrics.commit_seconds.labels(deployment).time():
-            await sent
+            await self._store.commit(deployment, commit)

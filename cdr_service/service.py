@@ -2,14 +2,13 @@
 
 A Call Bridge forgets a record when it gets our 200. So a document is parsed, applied, decided and committed in one
 atomic step, and only then answered. Documents that wait at the same moment share one commit, which also makes a store
-that syncs every write affordable; while it is under way, those that came meanwhile are worked out on what it changes,
-and committed after it. A commit that meets a change of another process is worked out anew on what that process stored,
-and so is what was worked out on it. Nothing here knows HTTP or Redis.
+that syncs every write affordable. A commit that meets a change of another process is worked out anew on what that
+process stored. Nothing here knows HTTP or Redis.
 """
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol
 
@@ -24,7 +23,7 @@ from cdr_service.domain.sessions import Session
 from cdr_service.domain.workspace import Workspace
 from cdr_service.errors import Draining, StoreConflict, StoreUnavailable
 from cdr_service.parting import RECORDS_PER_COMMIT, Task, Waiting, begun_by, parted
-from cdr_service.working_out import Loads, Worked, WorkingOut, rejected
+from cdr_service.working_out import Loads, WorkingOut, rejected
 
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 """Documents that wait for the store may take so much memory, or be a single larger one; beyond it the sender is asked
@@ -38,12 +37,8 @@ CONFLICTS_TOGETHER: Final = 10
 class Store(Loads, Protocol):
     """What the use case needs of the store."""
 
-    def commit(self, deployment: str, commit: Commit) -> Awaitable[None]:
-        """Change everything or nothing; raise StoreConflict where something changed meanwhile, or StoreUnavailable.
-
-        From this call on `load` gives what the commit changes, though it is not awaited yet. Where it fails, what was
-        worked out on it counts for nothing.
-        """
+    async def commit(self, deployment: str, commit: Commit) -> None:
+        """Change everything or nothing; raise StoreConflict where something changed meanwhile, or StoreUnavailable."""
         ...
 
 
@@ -81,8 +76,6 @@ class Intake:
         self._clock = clock
         self._working_out = WorkingOut(deployment.name, deployment.options, store, clock)
         self._queue: asyncio.Queue[Waiting] = asyncio.Queue()
-        self._held: Waiting | None = None
-        """Was taken from the queue, and is to go first into the next commit."""
         self._waiting_bytes = 0
         self._draining = False
         self._ending: dict[str, asyncio.Task[None]] = {}
@@ -168,96 +161,23 @@ class Intake:
         await waiting.done  # nobody else waits for it, so who gives up waiting keeps nothing from being done
 
     async def _work(self) -> None:
-        before: asyncio.Task[Exception | None] | None = None
         while True:
-            group = await self._gathered()
-            under_way = before if before is not None and not before.done() else None
-            worked = await self._ahead(group)
-            problem = await under_way if under_way is not None else None
-            before = None
-            if isinstance(problem, StoreUnavailable):
-                self._refuse_all(group, problem)
-            elif problem is not None or worked is None:
-                await self._take_all(group)
-            else:
-                before = await self._begin(group, worked)
-
-    async def _gathered(self) -> list[Waiting]:
-        """Return the next that go into one commit."""
-        group = [self._held or await self._queue.get()]
-        self._held = None
-        records = group[0].records
-        while not self._queue.empty():
-            following = self._queue.get_nowait()
-            records += following.records
-            if records > RECORDS_PER_COMMIT:
-                self._held = following
-                break
-            group.append(following)
-        return group
-
-    async def _ahead(self, group: list[Waiting]) -> Worked | None:
-        """Work out a group while the commit before it is under way; None where that has to be over first."""
-        if group[0].records > RECORDS_PER_COMMIT:
-            return None
-        (pieces,) = parted(group)
-        try:
-            return await self._working_out(pieces, begun_by(pieces))
-        except Exception:  # noqa: BLE001 - it comes again when the group is taken alone, and is dealt with there
-            return None
-
-    async def _begin(self, group: list[Waiting], worked: Worked) -> asyncio.Task[Exception | None] | None:
-        """Begin a commit; return the task that finishes it, or None where it is over already."""
-        try:
-            sent = self._store.commit(self.deployment.name, worked.commit)
-        except Exception:  # noqa: BLE001 - a fault of ours, found alone in one of the documents
-            await self._take_all(group)
-            return None
-        return asyncio.create_task(self._finish(group, worked, sent))
-
-    async def _finish(self, group: list[Waiting], worked: Worked, sent: Awaitable[None]) -> Exception | None:
-        """Await a commit and tell those who wait; return why it did not happen, so that nothing may build on it."""
-        try:
-            await sent
-            self._tell(worked)
-        except StoreUnavailable as problem:
-            self._refuse_all(group, problem)
-            return problem
-        except Exception as problem:  # noqa: BLE001 - a conflict, or a fault of ours: both are dealt with there
-            await self._take_all(group)
-            return problem
-        self._done(group)
-        return None
-
-    async def _take_all(self, group: list[Waiting]) -> None:
-        """Take a group for which no other commit is under way."""
-        try:
-            await self._take(group)
-        except StoreUnavailable as problem:
-            self._refuse_all(group, problem)
-        except Exception as problem:  # noqa: BLE001 - the intake must outlive whatever is wrong with one document
-            self._refuse(group, StoreUnavailable(f"the intake failed ({type(problem).__name__})"))
-            self._done(group)
-        else:
-            self._done(group)
-
-    def _refuse_all(self, group: list[Waiting], problem: StoreUnavailable) -> None:
-        """Refuse a group, and those behind: they would wait in vain as well, one time-out after the other."""
-        group = [*group, *self._behind()]
-        self._refuse(group, problem)
-        self._done(group)
-
-    def _done(self, group: list[Waiting]) -> None:
-        for _ in group:
-            self._queue.task_done()
-
-    def _behind(self) -> Iterator[Waiting]:
-        """Yield, and take away, those that wait."""
-        if self._held is not None:
-            yield self._held
-            self._held = None
-        while not self._queue.empty():
-            yield self._queue.get_nowait()
+            group = [await self._queue.get()]
+            records = group[0].records
+            while not self._queue.empty() and records < RECORDS_PER_COMMIT:
+                group.append(self._queue.get_nowait())
+                records += group[-1].records
+            try:
+                await self._take(group)
+            except StoreUnavailable as problem:
+                # Those behind would wait in vain as well, one time-out after the other.
+                while not self._queue.empty():
+                    group.append(self._queue.get_nowait())
+                self._refuse(group, problem)
+            except Exception as problem:  # noqa: BLE001 - the intake must outlive whatever is wrong with one document
+                self._refuse(group, StoreUnavailable(f"the intake failed ({type(problem).__name__})"))
+            for _ in group:
+                self._queue.task_done()
 
     async def _take(self, group: list[Waiting]) -> None:
         """Commit a group of documents and tell those who wait; what breaks or holds up the group is taken alone.
@@ -309,7 +229,8 @@ class Intake:
         """Commit a group; a document of very many records takes several commits, in order."""
         for pieces in parted(group):
             for attempt in range(CONFLICTS_MAX):
-                worked = await self._working_out(pieces)
+                # What begins with a record is new, but for rare cases that the commit finds out.
+                worked = await self._working_out(pieces, begun_by(pieces) if attempt == 0 else ())
                 # Where nothing is written it is committed too: it checks that the store still has what we remember. The
                 # marks of what was seen before may have gone in a failover, and what a task found nothing to do for
                 # may have been changed by another process.
@@ -319,16 +240,13 @@ class Intake:
                     if attempt + 1 >= CONFLICTS_TOGETHER and len(group) > 1:
                         raise
                     continue
-                self._tell(worked)
+                self._observer.committed(self.deployment.name, worked.commit, worked.received)
+                self._go_on(worked.commit)
+                for piece in pieces:
+                    piece.waiting.new |= piece.new
                 break
             else:
                 raise StoreUnavailable("other processes kept changing the same calls")
-
-    def _tell(self, worked: Worked) -> None:
-        """Tell what was committed, and those who wait for it."""
-        self._observer.committed(self.deployment.name, worked.commit, worked.received)
-        self._go_on(worked.commit)
-        for piece in worked.pieces:
-            piece.waiting.new |= piece.new
-            if piece.last:
-                piece.waiting.accept()
+            for piece in pieces:
+                if piece.last:
+                    piece.waiting.accept()

@@ -1,7 +1,6 @@
 """Takes the kept documents in again, in the order in which they were received, on a store in memory."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, NamedTuple, Protocol
 
 from cdr_service.domain.calls import Meeting
@@ -59,14 +58,13 @@ class MemoryStore:
         if missing and self._beneath is not None:
             await self._beneath.load(deployment, snapshot, missing, new)
 
-    def commit(self, deployment: str, commit: Commit) -> Awaitable[None]:  # noqa: ARG002 - there is one
+    async def commit(self, deployment: str, commit: Commit) -> None:  # noqa: ARG002 - there is one
         """Remember the changed things. Which calls are open is not: what ends without a record is not derived here."""
         self.things |= commit.workspace.changed
         for call, legs in commit.workspace.legs_added.items():
             known = commit.snapshot.things.get((LEGS_OF, call)) or self.things.get((LEGS_OF, call), frozenset())
             self.things[LEGS_OF, call] = known | legs
         self.heard |= dict.fromkeys(commit.workspace.heard, commit.received)
-        return asyncio.sleep(0)
 
 
 class Derivation:

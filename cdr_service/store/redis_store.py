@@ -1,12 +1,11 @@
 """The store of the intake: loads things, and commits everything or nothing in one round trip."""
 
-import asyncio
 import os
-from collections.abc import Awaitable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from cdr_service.domain.commit import Commit, Snapshot
-from cdr_service.domain.workspace import HEARD, LEGS_OF, OPEN_IN, Key, Workspace
+from cdr_service.domain.workspace import HEARD, LEGS_OF, Key, Workspace
 from cdr_service.errors import StoreConflict, StoreUnavailable
 from cdr_service.store.always import COMMIT, COMMIT_ALWAYS
 from cdr_service.store.cache import Cache, done_with
@@ -15,9 +14,6 @@ from cdr_service.store.connection import Connection
 from cdr_service.store.keys import INDEXES, Keys
 from cdr_service.store.layout import Layouts
 from cdr_service.store.writes import Bounds, checked, commands
-
-UNCHECKED: Final = (OPEN_IN, HEARD)
-"""What no commit checks, so that it is read only when the commit before is over."""
 
 LAYOUT_PLACE: Final = b"1"
 """Of the layout's key among those of a commit: it is checked first."""
@@ -54,8 +50,6 @@ class RedisStore:
         self._told: dict[str, Commit] = {}
         self._generations: dict[str, int] = {}
         self._caches: dict[str, Cache] = {}
-        self._under_way: dict[str, asyncio.Event] = {}
-        """By deployment, set when the commit that was made last is over."""
         self.layouts = Layouts(connection, process)
 
     def _cache(self, deployment: str) -> Cache:
@@ -90,8 +84,6 @@ class RedisStore:
 
     async def _read(self, deployment: str, snapshot: Snapshot, keys: list[Key]) -> None:
         """Add things to the snapshot as they are in the store, and remember what a commit can check."""
-        if any(key[0] in UNCHECKED for key in keys) and deployment in self._under_way:
-            await self._under_way[deployment].wait()
         cache, names = self._cache(deployment), Keys(deployment)
         requests = [names.read(key) for key in keys]
         try:
@@ -129,13 +121,14 @@ class RedisStore:
             return await self.connection.pipeline(requests)
         return (await self.connection.replicated(names.fence, [*requests, ("SET", names.fence, "")]))[:-1]
 
-    def commit(self, deployment: str, commit: Commit) -> Awaitable[None]:
-        """Change everything or nothing; raise StoreConflict or StoreUnavailable. See `service.Store`."""
+    async def commit(self, deployment: str, commit: Commit) -> None:
+        """Change everything or nothing; raise StoreConflict or StoreUnavailable."""
         version, names = os.urandom(VERSION_BYTES), Keys(deployment)
         printer = f"{self.process}.{self.generation(deployment)}"
         work = _Work()
         work.check(names.layout, self.layouts.current)
-        for key in checked(commit):
+        things = list(checked(commit))
+        for key in things:
             if key[0] == LEGS_OF:
                 work.check_members(names.thing(key), len(commit.snapshot.things[key]))
             else:
@@ -151,12 +144,6 @@ class RedisStore:
                 self._printed[deployment] = before.events[-1].event_id
             printed = self._printed.get(deployment, f"-{commit.events[0].event_id}")
             work.command("HSET", names.printers, printer, printed)
-        _remember(self._cache(deployment), commit.workspace, version)
-        over = self._under_way[deployment] = asyncio.Event()
-        return self._sent(deployment, commit, work, printed, over)
-
-    async def _sent(self, deployment: str, commit: Commit, work: "_Work", printed: str, over: asyncio.Event) -> None:
-        """Send a commit; where it does not happen, forget what rests on it."""
         script = COMMIT_ALWAYS if commit.upkeep else COMMIT
         try:
             conflicts = await self.connection.script(script, work.keys, work.arguments, replicated=True)
@@ -165,21 +152,16 @@ class RedisStore:
             self._forget(deployment)
             self._generations[deployment] = self.generation(deployment) + 1
             raise
-        finally:
-            over.set()
         if conflicts:
-            raise self._conflict(deployment, conflicts, commit)
+            raise self._conflict(deployment, conflicts, things)
         if commit.events:
             self._told[deployment] = commit
             self._printed[deployment] = printed
-        self._cache(deployment).forget(done_with(commit.workspace))
+        _remember(self._cache(deployment), commit.workspace, version)
 
-    def _conflict(self, deployment: str, conflicts: list[bytes], commit: Commit) -> StoreConflict:
-        """Forget what may be out of date, and what did not happen; return what is to be raised."""
-        cache = self._cache(deployment)
-        cache.forget(checked(commit))
-        calls = {key[1] for key in commit.workspace.changed if key[0] == "call"}
-        cache.forget((LEGS_OF, call) for call in calls | commit.workspace.legs_added.keys())
+    def _conflict(self, deployment: str, conflicts: list[bytes], things: Iterable[Key]) -> StoreConflict:
+        """Forget what may be out of date; return what is to be raised."""
+        self._cache(deployment).forget(things)
         if LAYOUT_PLACE in conflicts:
             self.layouts.doubt(deployment)
         return StoreConflict(f"{len(conflicts)} things were changed by another process")
@@ -196,6 +178,7 @@ def _remember(cache: Cache, workspace: Workspace, version: bytes) -> None:
         known = cache.get((LEGS_OF, call))
         if known is not None:
             cache.put((LEGS_OF, call), (known[0] | legs, ABSENT))
+    cache.forget(done_with(workspace))
 
 
 class _Work:

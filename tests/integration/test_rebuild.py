@@ -178,9 +178,9 @@ class Interrupted:
             await self._happens()
         await self._store.load(deployment, snapshot, keys, new)
 
-    def commit(self, deployment: str, commit: Commit) -> Awaitable[None]:
+    async def commit(self, deployment: str, commit: Commit) -> None:
         """Commit."""
-        return self._store.commit(deployment, commit)
+        await self._store.commit(deployment, commit)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """What a process remembers of the store, and what it takes for new without asking, is checked by every commit."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -37,27 +36,15 @@ async def connection(server: StoreServer) -> AsyncIterator[Connection]:
 
 
 class CountedConflicts(RedisStore):
-    """A store that counts the commits which met a change of another process, and what was asked for.
-
-    No commit is sent before its gate is open.
-    """
+    """A store that counts the commits which met a change of another process, and what was asked for."""
 
     conflicts = 0
     asked = 0
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    def commit(self, deployment: str, commit: Commit) -> Awaitable[None]:
+    async def commit(self, deployment: str, commit: Commit) -> None:
         """Commit."""
-        return self._counted(super().commit(deployment, commit))
-
-    async def _counted(self, sent: Awaitable[None]) -> None:
-        await self.gate.wait()
         try:
-            await sent
+            await super().commit(deployment, commit)
         except StoreConflict:
             self.conflicts += 1
             raise
@@ -132,44 +119,3 @@ async def test_a_commit_finds_legs_that_another_process_put_on_a_call(connection
     with pytest.raises(StoreConflict):
         await end_with_all_legs()
     await end_with_all_legs()
-
-
-async def test_what_was_worked_out_ahead_counts_for_nothing_where_the_commit_before_fails(
-    connection: Connection,
-) -> None:
-    """Two documents wait, the second worked out on what the first changes, when another process changes the meeting."""
-    one, two = process(connection, "one"), process(connection, "two")
-    feed, other = Feed("a", "cb-a"), Feed("b", "cb-b")
-    async with intake(one) as first, intake(two) as second:
-        await first.receive(read(feed.document(call_start("c", meeting="m"))))
-        one.gate.clear()
-        documents = [read(feed.document(record)) for record in (join("alice", "c"), leave("alice"), join("carol", "c"))]
-        waiting = [asyncio.create_task(first.receive(document)) for document in documents[:1]]
-        await asyncio.sleep(0.05)
-        waiting += [asyncio.create_task(first.receive(document)) for document in documents[1:]]
-        await asyncio.sleep(0.05)
-        assert not any(task.done() for task in waiting)
-        await second.receive(read(other.document(call_start("d", meeting="m"), join("bob", "d"))))
-        one.gate.set()
-        await asyncio.gather(*waiting)
-    meeting, alice = await RedisReads(connection).things("default", [("meeting", "m"), ("leg", "alice")])
-    assert (meeting.timeline.participants, meeting.timeline.participants_peak) == (2, 3)
-    assert len(alice.observations) == 2
-    assert one.conflicts == 1, "what was built on the first is not tried"
-
-
-async def test_what_was_worked_out_ahead_is_committed_behind(connection: Connection) -> None:
-    """Documents that come while a commit is under way share the next, which rests on it."""
-    store, feed = process(connection, "one"), Feed()
-    async with intake(store) as first:
-        await first.receive(read(feed.document(call_start("c"))))
-        store.gate.clear()
-        documents = [read(feed.document(join(name, "c"))) for name in ("alice", "bob", "carol")]
-        waiting = [asyncio.create_task(first.receive(documents[0]))]
-        await asyncio.sleep(0.05)
-        waiting += [asyncio.create_task(first.receive(document)) for document in documents[1:]]
-        await asyncio.sleep(0.05)
-        store.gate.set()
-        await asyncio.gather(*waiting)
-    (meeting,) = await RedisReads(connection).things("default", [("meeting", "m-c")])
-    assert (meeting.timeline.participants, store.conflicts) == (3, 0)
