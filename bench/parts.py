@@ -109,7 +109,7 @@ def catching_up(run: Run) -> Iterator[str]:
 
 def after_an_outage(run: Run) -> Iterator[str]:
     """Measure what clusters that kept everything back bring."""
-    found = outage.outage(run.records // 2)
+    found = outage.outage(100_000 if run.full else 20_000)
     yield (
         f"| outage: 24 bridges in 3 clusters, {found.meetings:,} meetings, keep {found.records:,} records back and send"
         f" them at once | the state is right |"
