@@ -92,14 +92,16 @@ async def send(
 ) -> Load:
     """Send all requests, those of each connection in order; `records` is how many they hold.
 
-    With `per_second` all connections together send so many requests a second, evenly; what is late is made up for.
+    With `per_second` all connections together send so many requests a second, each evenly from begin to end; what is
+    late is made up for.
     """
     loop = asyncio.get_running_loop()
     done = [loop.create_future() for _ in per_connection]
-    every = len(per_connection) / per_second if per_second else 0.0
+    span = sum(map(len, per_connection)) / per_second if per_second else 0.0
     start, begun = time.perf_counter(), loop.time()
     for number, (requests, future) in enumerate(zip(per_connection, done, strict=True)):
-        first = begun + every * number / len(per_connection)
-        await loop.create_connection(lambda r=requests, f=future, at=first: _Sender(r, f, at, every), "127.0.0.1", port)  # type: ignore[misc]
+        every = span / max(len(requests), 1)
+        sender = _Sender(requests, future, begun + every * number / len(per_connection), every)
+        await loop.create_connection(lambda sender=sender: sender, "127.0.0.1", port)  # type: ignore[misc]
     waits = sorted(seconds for result in await asyncio.gather(*done) for seconds in result)
     return Load(len(waits), records, time.perf_counter() - start, waits)
