@@ -1,6 +1,7 @@
 """The live page shows what the API tells, keeps showing it, and lets no text become anything but text."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -219,6 +220,9 @@ async def test_a_meeting_is_told_whole(service: Service, opened: Opened) -> None
     await expect(detail.locator(".stay")).to_have_count(3)
     post(service, feed, leave("bob-1"), leave("carol-1"), call_end("c1"))
     await expect(detail.locator("header .badge")).to_have_text("ended")
+    await expect(detail.locator(".facts")).to_contain_text("at most 2 in at once")
+    await expect(changes.last.locator(".why")).to_have_text("the last participant left")
+    await expect(detail.locator(".policy h4")).to_have_text(["joindecides", "ownerfor comparison"])
     address = page.url
     assert address.endswith("#meeting=m-c1")
     await page.keyboard.press("Escape")
@@ -243,6 +247,27 @@ async def test_it_is_found_by_what_people_remember(service: Service, opened: Ope
     await expect(page.locator("#meetings .empty")).to_have_text("No live meeting is found so.")
     await page.locator("#find").fill("")
     await expect(page.locator(ROWS)).to_have_count(2)
+
+
+async def test_each_switch_of_the_last_minutes_is_counted(service: Service, opened: Opened) -> None:
+    """On a busy deployment too, the page counts and lists every switch of the last five minutes."""
+    feed = Feed()
+    now = datetime.now(UTC)
+    times = {
+        f"2024-03-12T{time}Z": (now - timedelta(seconds=ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        for time, ago in (("09:00:00", 20), ("09:05:00", 10))
+    }
+    for number in range(60):
+        bob, alice, call = f"bob-{number}", f"alice-{number}", f"c{number}"
+        begun = (call_start(call), join(bob, call), join(alice, call, "09:05:00"))
+        ended = (leave(alice, "09:05:00"), leave(bob, "09:05:00"), call_end(call, "09:05:00"))
+        document = feed.document(*begun, *ended).decode()
+        for told, meant in times.items():
+            document = document.replace(told, meant)
+        assert service.post(document.encode()) == 200
+    page = await opened(service)
+    await expect(page.locator("#feed > li")).to_have_count(60)
+    await expect(page.locator(".gauge.plain .value").nth(1)).to_have_text("60")
 
 
 async def test_the_keyboard_leads_everywhere(service: Service, opened: Opened) -> None:

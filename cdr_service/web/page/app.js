@@ -31,6 +31,7 @@ themes($("theme"));
 const deployment = () => state?.deployment;
 const dialog = detail($("detail"), {
   deployment,
+  policy: () => state?.usage?.policy,
   closed() {
     if (location.hash.startsWith("#meeting=")) history.replaceState(null, "", shown.address());
   },

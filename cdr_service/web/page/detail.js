@@ -9,7 +9,7 @@ import { timeline } from "./timeline.js";
 const LEGS_MOST = 2000;
 
 /** Let the dialog show meetings. `show(id)` opens it; `heard(event)` brings it up to date. */
-export function detail(dialog, { deployment, closed }) {
+export function detail(dialog, { deployment, policy, closed }) {
   let id = null;
   let due = null;
   dialog.addEventListener("close", () => {
@@ -28,7 +28,7 @@ export function detail(dialog, { deployment, closed }) {
     try {
       const meeting = await get(`v1/meetings/${encodeURIComponent(asked)}`, within);
       const legs = await Promise.all(meeting.calls.map((call) => all(`v1/calls/${encodeURIComponent(call.id)}/legs`, within, LEGS_MOST)));
-      if (asked === id) filled(dialog, meeting, legs.flatMap((one) => one.items));
+      if (asked === id) filled(dialog, meeting, legs.flatMap((one) => one.items), policy());
     } catch (problem) {
       if (asked === id && problem.status === 404) missing(dialog, problem.message);
     }
@@ -61,7 +61,7 @@ function missing(dialog, text) {
   dialog.replaceChildren(h("header", {}, h("h2", { id: "detail-title" }, "Not kept any more"), closing(dialog)), h("p", { class: "empty" }, text));
 }
 
-function filled(dialog, meeting, legs) {
+function filled(dialog, meeting, legs, policy) {
   const scrolled = dialog.scrollTop;
   dialog.replaceChildren(
     h(
@@ -78,7 +78,7 @@ function filled(dialog, meeting, legs) {
     h("h3", {}, "Each change, with its reason"),
     changes(meeting.transitions),
     h("h3", {}, "Both policies"),
-    policies(meeting),
+    policies(meeting, policy),
     h("h3", {}, counted(meeting.calls.length, "call")),
     h("ul", { class: "calls" }, meeting.calls.map((call) => h("li", {}, h("code", {}, call.id), call.call_bridge ? ` on ${call.call_bridge}` : ""))),
   );
@@ -89,7 +89,7 @@ function filled(dialog, meeting, legs) {
 function facts(meeting) {
   return [
     meeting.ended_at ? `${clock(meeting.started_at)} to ${clock(meeting.ended_at)}${meeting.end_estimated ? " (estimated)" : ""}` : `since ${clock(meeting.started_at)}`,
-    `${meeting.participants} in now, at most ${meeting.participants_peak}`,
+    meeting.ended_at ? `at most ${meeting.participants_peak} in at once` : `${meeting.participants} in now, at most ${meeting.participants_peak}`,
     meeting.owner ? `space of ${meeting.owner}` : null,
     meeting.recording ? "recorded" : null,
     meeting.streaming ? "streamed" : null,
@@ -121,9 +121,9 @@ function changes(transitions) {
   );
 }
 
-function policies(meeting) {
+function policies(meeting, inForce) {
   const last = meeting.transitions.findLast((one) => one.to)?.to ?? null;
-  const decides = meeting.license?.policy ?? "the one that decides";
+  const decides = meeting.license?.policy ?? inForce ?? "the policy in force";
   return h(
     "div",
     { class: "policies" },

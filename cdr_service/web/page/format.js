@@ -1,7 +1,7 @@
 // How numbers, times and licenses read.
 
 const SIXTHS = ["", "⅙", "⅓", "½", "⅔", "⅚"];
-const LEG = / as leg [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi;
+const LEG = / as leg [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}| \(leg [^()]*\)$/gi;
 
 /** Return sixths of a license as a mixed fraction, exactly: 7 is "1⅙". */
 export function sixths(count) {

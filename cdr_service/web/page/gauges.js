@@ -31,7 +31,7 @@ export function gauges(element) {
     const toPersonal = last.filter((one) => one.to.type === "PMP+").length;
     hint.set(usage.hints ?? []);
     const more = state.moreSwitches && last.length === state.switches.length;
-    recent.set(`${last.length}${more ? "+" : ""}`, `${toPersonal} to PMP+, ${last.length - toPersonal} to SMP+`);
+    recent.set(`${last.length}${more ? "+" : ""}`, `${more ? "of the last: " : ""}${toPersonal} to PMP+, ${last.length - toPersonal} to SMP+`);
   };
 }
 

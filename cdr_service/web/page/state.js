@@ -13,7 +13,7 @@ const BRIDGES_MILLISECONDS = 5000;
 const HISTORY_MILLISECONDS = 30000;
 const HISTORY_HOURS = 3;
 const PAST_MOST = 100; // the Meeting Server tells twelve an hour
-const SWITCHES = 50;
+const SWITCHES = 200; // as many as a busy deployment has in the five minutes that the page counts
 
 /** The state of one deployment. `changed` is called after each reading, and with a sentence where one failed. */
 export class State {
