@@ -25,8 +25,8 @@ class Reading(NamedTuple):
     """Why there are none."""
     statuses: Mapping[str, Status]
     """By node, of those that answered."""
-    spread: float
-    """Seconds between the first and the last answer with counts."""
+    took: float
+    """Seconds from the first request to the last answer: what was counted may be so much older than the statuses."""
 
 
 class CountsReader:
@@ -38,31 +38,26 @@ class CountsReader:
 
     async def read(self) -> Reading:
         """Read what all nodes count, all at the same time; raises nothing, for a node that is away is said."""
-        clock, answered = asyncio.get_running_loop().time, list[float]()
-
-        async def licensing(node: str) -> MultipartyLicensing | None:
-            found = await self._client.multiparty_licensing(node)
-            answered.append(clock())
-            return found
-
-        told = await self._client.each(licensing)
-        spread = max(answered) - min(answered) if answered else 0.0
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        told = await self._client.each(self._client.multiparty_licensing)
         payers = await self._client.each(self._client.active_personal_licenses)
         found = await self._client.each(self._client.status)
+        took = clock() - began
         statuses = {node: status for node, status in found.items() if not isinstance(status, CmsError)}
         answers = [one for part in (told, payers, found) for one in part.values()]
         if problem := next((one for one in answers if isinstance(one, CmsError)), None):
-            return Reading(None, str(problem), statuses, spread)
+            return Reading(None, str(problem), statuses, took)
         lacking = next((node for part in (told, payers) for node, one in part.items() if one is None), None)
         if lacking is not None:
-            return Reading(None, f"{lacking} tells no license counts.", statuses, spread)
+            return Reading(None, f"{lacking} tells no license counts.", statuses, took)
         licenses = [one for one in told.values() if isinstance(one, MultipartyLicensing)]
         users = [user for one in payers.values() if isinstance(one, tuple) for user in one]
         try:
             personal = await self._personal(users)
         except CmsError as unknown:
-            return Reading(None, str(unknown), statuses, spread)
-        return Reading(_summed(licenses, personal), None, statuses, spread)
+            return Reading(None, str(unknown), statuses, took)
+        return Reading(_summed(licenses, personal), None, statuses, took)
 
     async def _personal(self, users: list[ActivePersonalLicense]) -> dict[str, Decimal]:
         found: dict[str, Decimal] = {}

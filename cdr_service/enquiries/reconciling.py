@@ -162,13 +162,14 @@ class Reconciler:
         await self._note_lost(behind)
         on_the_way = sum(one.gap.missing for one in behind if not one.is_lost(self._means.clock()))
         moment = self._moment(reading.statuses, now)
-        since = moment - int((self._pacing.settle + reading.spread) * 1000)
+        back = int((self._pacing.settle + reading.took) * 1000)
+        since = moment - back
         state = await means.book.state(await means.live_calls(), self._trials.reaches_back_to(since))
         if on_the_way:
             reason = f"{on_the_way} records that the Meeting Server has generated are on their way"
             after = not_compared(before, now, reason)
         else:
-            after = await self._compare(before, reading.counts, state, since, leads)
+            after = await self._compare(before, await self._poll(reading.counts, state, since, back), leads)
         if not leads.is_set():
             return True
         await means.kept.keep_reconciliation(name, after)
@@ -178,20 +179,19 @@ class Reconciler:
             await self._score(reading.counts, since)
         return True
 
-    async def _compare(
-        self, before: Reconciliation, theirs: ServerCounts, state: State, since: int, leads: asyncio.Event
-    ) -> Reconciliation:
+    async def _poll(self, theirs: ServerCounts, state: State, since: int, back: int) -> Poll:
+        """Return what is compared: what changed since then (`back` milliseconds ago) may count either way."""
         meetings = await self._possible(state, since)
-        now, settle = self._means.clock(), int(self._pacing.settle * 1000)
-        poll = Poll(now, since, theirs, counted(meetings), meetings, None)
-        band = self._means.book.participants(state, now, settle)
-        if band is not None:
-            if band.off(theirs.participants) > 0:
-                band = band._replace(most=band.most + await self._means.book.waiting(state))
-            poll = poll._replace(participants=band)
+        now = self._means.clock()
+        band = self._means.book.participants(state, now, back)
+        if band is not None and band.off(theirs.participants) > 0:
+            band = band._replace(most=band.most + await self._means.book.waiting(state))
+        return Poll(now, since, theirs, counted(meetings), meetings, band)
+
+    async def _compare(self, before: Reconciliation, poll: Poll, leads: asyncio.Event) -> Reconciliation:
         found = compared(before, poll)
         if found.told is not None and leads.is_set():
-            await self._tell(*found.told, at=now)
+            await self._tell(*found.told, at=poll.at)
         return found.now
 
     async def _possible(self, state: State, since: int) -> list[Possible]:

@@ -65,12 +65,12 @@ class Bookreader:
         meetings = {m.id: m for m in await self._things("meeting", named) if isinstance(m, Meeting)}
         return State(calls, meetings)
 
-    def participants(self, state: State, now: int, settle: int) -> Band | None:
-        """Return how many may be counted as in, `settle` milliseconds back; None until so far was looked back."""
+    def participants(self, state: State, now: int, back: int) -> Band | None:
+        """Return how many may be counted as in, `back` milliseconds back; None until so far was looked back."""
         self._seen.append((now, {m.id: m.timeline.participants for m in state.meetings.values()}))
-        while len(self._seen) > 1 and self._seen[1][0] <= now - settle:
+        while len(self._seen) > 1 and self._seen[1][0] <= now - back:
             self._seen.popleft()
-        return participants_band([seen for _, seen in self._seen]) if self._seen[0][0] <= now - settle else None
+        return participants_band([seen for _, seen in self._seen]) if self._seen[0][0] <= now - back else None
 
     def forget(self) -> None:
         """Forget what was seen before: there was a time in which nobody looked."""

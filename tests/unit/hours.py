@@ -84,6 +84,8 @@ class Hour:
         self.books.things[DIRECTORY] = ours
         self.post = Post()
         self.standing: Reconciliation | None = None
+        self.stood: list[Reconciliation] = []
+        """Where the comparison stood after each poll."""
         self.known_fit = Fit()
         self.health: Sequence[NodeHealth] = ()
         self.steps = list(steps)
@@ -201,6 +203,7 @@ class Hour:
     async def keep_reconciliation(self, _: str, now: Reconciliation) -> None:
         """Keep where the comparison stands."""
         self.standing = now
+        self.stood.append(now)
 
     async def keep_nodes(self, _: str, nodes: Sequence[NodeHealth]) -> None:
         """Keep how it stands with the nodes."""

@@ -73,6 +73,17 @@ def test_no_false_drift(seed: int, bridges: int, ahead: float) -> None:
     assert any(call.end_estimated for call in hour.books.calls.values())
 
 
+def test_counts_that_took_long_to_read() -> None:
+    """Where a poll takes twenty seconds its counts are so much older; none differs, however much goes on meanwhile."""
+    scenario = generate(1, meetings=150, rate=8)
+    hour = Hour(scenario.bridges, scenario.steps, theirs=example_directory(1), ours=ours(), seed=1)
+    set_all(hour, slow=6.0)()
+    played(hour.play(1200))
+    assert [one.differences for one in hour.stood if one.differences] == []
+    assert hour.standing is not None
+    assert hour.standing.state == "agreed"
+
+
 class Story:
     """What happens on one Call Bridge, written down."""
 
