@@ -1,7 +1,8 @@
 """Are there records that the Meeting Server has generated and that have not reached us?
 
 `cdrCorrelatorIndex` of a node's status is the number of its next record. What is missing at the end of a session is on
-its way for a while; then it counts as lost until it comes (the gaps in between are told by the records themselves).
+its way as long as newer records come, and for a while after the last of them; then it counts as lost until it comes
+(the gaps in between are told by the records themselves).
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from cdr_service.cms.objects import Status
 from cdr_service.domain.sessions import Gap, Session
 
 LOST_MILLISECONDS: Final = 60_000
-"""What did not come for so long counts as lost."""
+"""What did not come, although nothing else of its session came for so long, counts as lost."""
 
 
 class Behind(NamedTuple):
@@ -31,8 +32,8 @@ class Watch:
     """Remembers since when records are missing, and how long the nodes run."""
 
     def __init__(self) -> None:
-        self._waited: dict[str, tuple[int, int]] = {}
-        """By session: the number that is waited for, and since when."""
+        self._waited: dict[str, tuple[int, int, int]] = {}
+        """By session: the number that is waited for, the newest that came, and since when nothing newer did."""
         self._uptimes: dict[str, int] = {}
 
     def restarted(self, statuses: Mapping[str, Status]) -> bool:
@@ -50,10 +51,11 @@ class Watch:
             if session.unnumbered or newest <= session.latest_number:
                 self._waited.pop(session.id, None)
                 continue
-            awaited, since = self._waited.get(session.id, (newest, now))
-            if session.latest_number >= awaited:
+            came = session.latest_number
+            awaited, latest, since = self._waited.get(session.id, (newest, came, now))
+            if came > latest:  # A Call Bridge sends in order: what comes late is a backlog, and no loss.
                 awaited, since = newest, now
-            self._waited[session.id] = awaited, since
-            gap = Gap(session.latest_number + 1, awaited, session.ran_until, status.cdr_time or now, since)
+            self._waited[session.id] = awaited, came, since
+            gap = Gap(came + 1, awaited, session.ran_until, status.cdr_time or now, since)
             found.append(Behind(session.id, gap, since))
         return found

@@ -84,6 +84,18 @@ def test_counts_that_took_long_to_read() -> None:
     assert hour.standing.state == "agreed"
 
 
+def test_a_backlog_is_no_loss() -> None:
+    """Records that come later and later, minutes late at last, are on their way and not lost, as long as some come."""
+    scenario = generate(1, meetings=200, rate=8)
+    hour = Hour(scenario.bridges, scenario.steps, theirs=example_directory(1), ours=ours(), seed=1)
+    hour.post = Post(late=3.0)
+    played(hour.play(1000))
+    assert hour.told("records.missing") == []
+    assert hour.drifts() == set()
+    assert hour.standing is not None
+    assert (hour.standing.reason or "").endswith("are on their way")
+
+
 class Story:
     """What happens on one Call Bridge, written down."""
 
@@ -292,6 +304,17 @@ def test_what_is_lost_is_told_and_mended(lost: list[str], record: str, count: tu
     assert count in hour.drifts()
     assert hour.standing is not None
     assert (hour.standing.state, hour.standing.differences) == ("agreed", ())
+
+
+def test_what_is_lost_at_the_end_is_told() -> None:
+    """Where records are numbered and nothing comes after those that are lost, they count as lost after a minute."""
+    hour = beside(Rules(), plain_story())
+    hour.lose("e2")
+    played(hour.play(60 + ROUND + 90))
+    assert [event.details["missing"] for event in hour.told("records.missing")] == [1]
+    assert all(call.end is not None for call in hour.books.calls.values())
+    assert hour.standing is not None
+    assert hour.standing.state == "agreed"
 
 
 def test_a_holder_of_whom_we_do_not_know_drifts() -> None:
