@@ -13,7 +13,7 @@ from msgspec import Struct
 from cdr_service.domain.text import printable
 
 UNNAMED: Final = (
-    "It is not known which Call Bridge this is, because our receiver URI there does not name it, or as another: "
+    "It is not known which Call Bridge this is, because our receiver URI there does not name it, or names another one: "
     "`cdr-service register` changes that."
 )
 """What to change where several Call Bridges of no cluster are asked, and one is not told from the others."""

@@ -183,6 +183,7 @@ class Collection:
         heard = [received[session.id] for session in own if session.id in received]
         now = self._clock()
         unnamed = node is not None and node.node == bridge.id
+        answered = node is not None and node.problem is None
         return BridgeView(
             deployment=deployment,
             call_bridge=None if unnamed else bridge.id or None,
@@ -193,7 +194,7 @@ class Collection:
             records=sum(session.records for session in own),
             missing=sum(gap.missing for session in own for gap in known_losses(session, now)),
             duplicates=duplicates,
-            warning=INTERLEAVED if interleaved(bridge.id, own) else UNNAMED if unnamed else None,
+            warning=INTERLEAVED if interleaved(bridge.id, own) else UNNAMED if unnamed and answered else None,
             receiver=node.receiver if node else None,
             alarms=list(node.alarms) if node else [],
             clock_offset_seconds=None if node is None or node.clock_offset is None else node.clock_offset / 1000,

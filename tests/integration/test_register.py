@@ -73,6 +73,18 @@ def test_a_bridge_of_which_it_is_not_known_which_it_is(tmp_path: Path) -> None:
         assert all("`cdr-service register` changes that" in one["warning"] for one in found)
 
 
+def test_a_bridge_that_lets_nobody_in_is_told_by_that(tmp_path: Path) -> None:
+    """Where the password is wrong, /v1/bridges says that alone: of the receiver URIs nothing is known."""
+    with (
+        meeting_server(tmp_path / "cms", example_directory(), nodes=2) as server,
+        running(tmp_path, "serve", settings={**server.settings, "CDR_CMS_PASSWORD": "wrong"}) as service,
+    ):
+        eventually(lambda: len(service.get("/v1/bridges")["items"]) == 2, "both bridges are told")
+        found = service.get("/v1/bridges")["items"]
+        assert all("does not accept our user and password" in one["problem"] for one in found)
+        assert {one["warning"] for one in found} == {None}
+
+
 def test_no_slot_left(tmp_path: Path) -> None:
     """Where all four slots are taken nothing is changed on that node, and it is said what to do."""
     with meeting_server(tmp_path / "cms", example_directory()) as server:
