@@ -17,31 +17,13 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from cdr_service.domain.events import EVENTS
 from cdr_service.domain.text import harmless_json, printable
 from cdr_service.settings.values import LogFormat, LogLevel
 
-EVENT_NAMES: Final = frozenset(
+EVENT_NAMES: Final = EVENTS | frozenset(
     {
-        # what happened in the meetings of a deployment
-        "call.started",
-        "call.ended",
-        "leg.joined",
-        "leg.left",
-        "license.assigned",
-        "license.switched",
-        "license.weight_changed",
-        "license.released",
-        "license.corrected",
-        "policy.advice",
-        "records.missing",
-        "session.replaced",
-        "bridges.unnamed",
-        "document.rejected",
-        "record.rejected",
-        "directory.changed",
-        "reconcile.drift",
-        "reconcile.agreed",
-        # what happened to the service
+        # what happened to the service, beside what happened in the meetings of a deployment
         "service.started",
         "service.stopped",
         "worker.ended",

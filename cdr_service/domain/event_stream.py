@@ -7,6 +7,8 @@ from typing import Final, NamedTuple, Self
 import msgspec
 from msgspec import Struct
 
+from cdr_service.domain.events import EVENTS
+
 RESET: Final = "reset"
 """The event that says that continuity was lost. Every reader gets it, whatever its filters."""
 
@@ -78,10 +80,14 @@ class EventFilter(Struct, frozen=True):
 
     @classmethod
     def of(cls, types: str | None, deployment: str | None, call: str | None) -> Self:
-        """Return the filter of a query. Raises ValueError where `types` is no list of names."""
+        """Return the filter of a query. Raises ValueError, with a sentence, where no event has one of the `types`."""
         names = tuple(sorted({name.strip() for name in types.split(",")})) if types is not None else ()
-        if not all(map(_TYPE.fullmatch, names)):
-            raise ValueError("no names of events")
+        for name in names:
+            if not (_TYPE.fullmatch(name) and any(_is_of(event, name) for event in EVENTS)):
+                known = ", ".join(sorted(EVENTS))
+                raise ValueError(
+                    f'No event is called "{name[:64]}"; there are {known}, and license.* for all of a kind.'
+                )
         return cls(names, deployment, call.lower() if call is not None else None)
 
     def wants(self, deployment: str, told: Told) -> bool:

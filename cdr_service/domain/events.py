@@ -10,6 +10,30 @@ from cdr_service.domain.licensing import License
 from cdr_service.domain.records import OrderKey
 from cdr_service.domain.timeline import Cause, Transition
 
+EVENTS: Final = frozenset(
+    {
+        "call.started",
+        "call.ended",
+        "leg.joined",
+        "leg.left",
+        "license.assigned",
+        "license.switched",
+        "license.weight_changed",
+        "license.released",
+        "license.corrected",
+        "policy.advice",
+        "records.missing",
+        "session.replaced",
+        "bridges.unnamed",
+        "document.rejected",
+        "record.rejected",
+        "directory.changed",
+        "reconcile.drift",
+        "reconcile.agreed",
+    }
+)
+"""What can happen in the meetings of a deployment."""
+
 LATE_MILLISECONDS: Final = 5000
 """A transition learned when records so much younger were already decided is late. Records of several bridges
 interleave within a second or two, which nobody would call late."""

@@ -104,8 +104,8 @@ def _filter(asked: EventFilters, deployments: Sequence[str]) -> EventFilter:
         raise BadRequest("deployment", f'There is no deployment "{asked.deployment}"; those that exist: {names}.')
     try:
         return EventFilter.of(asked.types, asked.deployment, asked.call)
-    except ValueError:
-        raise BadRequest("types", "types must be names of events, such as license.*,call.ended.") from None
+    except ValueError as error:
+        raise BadRequest("types", str(error)) from None
 
 
 def _after(request: web.Request) -> Points | None:
