@@ -1,5 +1,6 @@
 """Gathers what queries show from the store, in a fixed number of round trips for any number of calls."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol, TypeVar
 
@@ -56,6 +57,8 @@ class Loaded(NamedTuple):
     call: Call
     meeting: Meeting
     session: Session | None
+    legs: int
+    """How many legs were ever on it."""
 
 
 class Gathering:
@@ -90,25 +93,26 @@ class Gathering:
             calls = [call for call in await self.things(scope.deployment, Call, ids) if keep(call)]
             keys = {("meeting", call.meeting) for call in calls} | {("session", call.session) for call in calls}
             named = list(keys)
-            things = dict(zip(named, await self._reads.things(scope.deployment, named), strict=True))
-            for call in calls:
+            # At once, because each answer waits behind the documents that the process is taking in.
+            read, counts = await asyncio.gather(
+                self._reads.things(scope.deployment, named),
+                self._reads.leg_counts(scope.deployment, [call.id for call in calls]),
+            )
+            things = dict(zip(named, read, strict=True))
+            for call, legs in zip(calls, counts, strict=True):
                 meeting = things["meeting", call.meeting]
                 if meeting is not None:
-                    found.append(Loaded(call, meeting, things["session", call.session]))
+                    found.append(Loaded(call, meeting, things["session", call.session], legs))
             ids = [call.id for call in calls if things["meeting", call.meeting] is None]
             if not ids:
                 break
         return found
 
-    async def known(self, scope: Scope, loaded: Sequence[Loaded]) -> list[Known]:
+    def known(self, loaded: Sequence[Loaded]) -> list[Known]:
         """Return calls with all that they are shown from."""
         now = self._clock()
         losses = {one.call.session: known_losses(one.session, now) for one in loaded}
-        counts = await self._reads.leg_counts(scope.deployment, [one.call.id for one in loaded])
-        return [
-            Known(one.call, one.meeting, legs, complete(one.call, losses[one.call.session]))
-            for one, legs in zip(loaded, counts, strict=True)
-        ]
+        return [Known(one.call, one.meeting, one.legs, complete(one.call, losses[one.call.session])) for one in loaded]
 
     async def matching(self, scope: Scope, ids: Iterable[str], match: CallMatch, *, live: bool) -> list[Known]:
         """Return those of the calls that are selected; the cheap questions are asked first."""
@@ -126,7 +130,7 @@ class Gathering:
                 if match.participants(legs, directory)
                 and match.found(one.call, one.meeting, scope.policy, legs, directory)
             ]
-        return await self.known(scope, loaded)
+        return self.known(loaded)
 
     async def switches(
         self, scope: Scope, entries: Iterable[Entry], match: SwitchMatch

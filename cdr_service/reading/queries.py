@@ -5,6 +5,7 @@ two deployments gives both the same. Lists are pages, newest first, merged over 
 one.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeVar
 
@@ -97,9 +98,11 @@ class Queries:
         async def examine(listing: Listing, entries: list[Entry]) -> list[list[CallSummary]]:
             found: dict[Entry, CallSummary] = {}
             for deployment, ids in _by_deployment(entries).items():
-                live, scope = listing is Listing.LIVE, await self._scope(deployment)
-                for known in await self._gathering.matching(scope, ids, match, live=live):
-                    found[ids[known.call.id]] = call_summary(scope, known)
+                live, settled = listing is Listing.LIVE, self._deployments[deployment].scope
+                scope, selected = await asyncio.gather(
+                    self._scope(deployment), self._gathering.matching(settled, ids, match, live=live)
+                )
+                found |= {ids[known.call.id]: call_summary(scope, known) for known in selected}
             return [[found[entry]] if entry in found else [] for entry in entries]
 
         walk = Walk(asked(self._deployments, filters.deployment), listings, places, examine)
@@ -109,7 +112,7 @@ class Queries:
         """Return one call, whole. Raises NotFound and BadRequest."""
 
         async def look(scope: Scope) -> CallView | None:
-            found = await self._gathering.known(scope, await self._gathering.loaded(scope, [call.lower()]))
+            found = self._gathering.known(await self._gathering.loaded(scope, [call.lower()]))
             if not found:
                 return None
             known = found[0]
@@ -152,7 +155,7 @@ class Queries:
                 (found,) = await self._reads.things(scope.deployment, [("meeting", call.meeting)])
             if found is None:
                 return None
-            calls = await self._gathering.known(scope, await self._gathering.loaded(scope, found.calls))
+            calls = self._gathering.known(await self._gathering.loaded(scope, found.calls))
             hints = await self._hints(scope, found, [known.call for known in calls])
             return meeting_view(scope, found, calls, hints)
 

@@ -79,7 +79,7 @@ async def test_a_call_whose_meeting_is_merged_meanwhile_is_read_again() -> None:
     gathering = Gathering(Shelf(books, lambda: books.post(start)), lambda: 0)
     (loaded,) = await gathering.loaded(SCOPE, ["c"])
     assert (loaded.call.meeting, loaded.meeting.id) == ("correlator", "correlator")
-    (known,) = await gathering.known(SCOPE, [loaded])
+    (known,) = gathering.known([loaded])
     assert (known.legs, known.complete) == (1, True)
 
 
