@@ -136,6 +136,10 @@ class Intake:
         await self.perform(some)
         return more
 
+    def is_ending_calls(self, session: str) -> bool:
+        """Are the calls of a replaced session being ended, or gone on with, by this process?"""
+        return session in self._ending
+
     def _go_on(self, commit: Commit) -> None:
         """Have the calls ended that a commit left to be ended, in turn with the documents.
 

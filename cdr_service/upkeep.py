@@ -259,8 +259,8 @@ class Caretaker:
     async def _end_calls(self) -> None:
         """Go on with what a process that died, or could not reach the store, left of ending calls."""
         for session in await self._upkeep.ending_sessions():
-            while await self._is_held() and await self._intake.end_some_calls(session):
-                pass
+            if not self._intake.is_ending_calls(session) and await self._is_held():
+                await self._intake.end_some_calls(session)  # the intake goes on from there by itself
 
     async def _conclude(self, now: int) -> None:
         settled = now - SETTLE_SECONDS * 1000

@@ -174,12 +174,15 @@ class Bookkeeper(Learner):
         self._workspace.heard.add(call)
         known = self._workspace.call(call) if ends else self._revived(self._workspace.call(call), at)
         if known is not None:
+            bridge = known.call_bridge if known.started or known.session == OBSERVED else None
             if known.session == OBSERVED != source.session:
                 known = replace(known, session=source.session, call_bridge=source.call_bridge or known.call_bridge)
                 self._workspace.put(known, "call", call)
             if at >= known.first_seen:
                 return known
-            known = replace(known, first_seen=at)
+            # Without its callStart, a call is of the bridge that its first record came from.
+            bridge = known.call_bridge if known.started else source.bridge or bridge
+            known = replace(known, first_seen=at, call_bridge=bridge)
             self._workspace.put(known, "call", call)
             return known
         known = Call(call, source.session, at, source.bridge or None)

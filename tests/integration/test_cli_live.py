@@ -184,7 +184,7 @@ class TestTail:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (("--types", "x;y"), "types must be names of events"),
+            (("--types", "x;y"), "No event is called"),
             (("--deployment", "nowhere"), "There is no deployment"),
             (("--after", "17"), "Last-Event-ID must be the id"),
         ],
