@@ -27,7 +27,6 @@ class Loads(Protocol):
 class Worked(NamedTuple):
     """What documents and tasks come to, ready to be committed."""
 
-    pieces: list[Piece]
     commit: Commit
     received: list[Received]
 
@@ -62,7 +61,7 @@ class WorkingOut:
             except NeedsLoad as need:
                 await self._store.load(self._deployment, snapshot, need.keys)
                 continue
-            return Worked(pieces, commit, received)
+            return Worked(commit, received)
 
     def _apply(
         self, snapshot: Snapshot, workspace: Workspace, pieces: list[Piece], ids: Iterator[str], now: int

@@ -174,14 +174,14 @@ class Bookkeeper(Learner):
         self._workspace.heard.add(call)
         known = self._workspace.call(call) if ends else self._revived(self._workspace.call(call), at)
         if known is not None:
-            bridge = known.call_bridge if known.started or known.session == OBSERVED else None
-            if known.session == OBSERVED != source.session:
+            observed = known.session == OBSERVED
+            if observed and source.session != OBSERVED:
                 known = replace(known, session=source.session, call_bridge=source.call_bridge or known.call_bridge)
                 self._workspace.put(known, "call", call)
             if at >= known.first_seen:
                 return known
             # Without its callStart, a call is of the bridge that its first record came from.
-            bridge = known.call_bridge if known.started else source.bridge or bridge
+            bridge = known.call_bridge if known.started or (observed and not source.bridge) else source.bridge or None
             known = replace(known, first_seen=at, call_bridge=bridge)
             self._workspace.put(known, "call", call)
             return known

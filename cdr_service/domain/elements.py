@@ -81,6 +81,7 @@ def read(table: Table, content: dict[str, Any]) -> tuple[dict[str, Any], dict[st
 def _read_however_spelled(
     elements: Iterable[Element], content: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Do as `read` where a name is written otherwise, or may be: the first spelling that can be read counts."""
     names = {name.lower(): name for name in content}
     fields: dict[str, Any] = {}
     rest = content.copy()

@@ -18,7 +18,7 @@ from cdr_service.domain.calls import Call, Meeting, Recording
 from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.history import span_of
 from cdr_service.domain.identity import Identity
-from cdr_service.domain.knowledge import evidence
+from cdr_service.domain.knowledge import identified_by
 from cdr_service.domain.legs import Leg
 from cdr_service.domain.options import Options
 from cdr_service.domain.policies import policies_of
@@ -69,15 +69,7 @@ class AsIf:
 
     def _identity(self, leg: Leg, identity: Identity) -> Identity:
         if identity.user is None and self.unknown:
-            leg_type, guest, remote_party, remote_address, cdr_tag, direction = evidence(leg)
-            found = self._added.identify(
-                leg_type=leg_type,
-                guest=guest,
-                remote_party=remote_party,
-                remote_address=remote_address,
-                cdr_tag=cdr_tag,
-                direction=direction,
-            )
+            found = identified_by(self._added, leg)
             return found if found.user else identity
         return self._holding(identity)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from cdr_service.domain.bookkeeping import Source
+from cdr_service.domain.calls import Call
 from cdr_service.domain.directory import Directory, User
 from cdr_service.domain.events import LATE_MILLISECONDS, Event
 from cdr_service.domain.licensing import SHARED
@@ -362,6 +364,19 @@ def test_quirk_12_a_receiver_added_in_mid_meeting_sees_unknown_ids() -> None:
     assert cluster.licenses("c") == [(5, SHARED), (9, None)]
     assert [event.event for event in events if event.event.startswith("call.")] == ["call.started", "call.ended"]
     assert not cluster.books.usage
+
+
+@pytest.mark.parametrize("named", [("bridge", ""), ("", "bridge"), ("bridge", "other")])
+def test_a_call_without_its_start_is_of_the_bridge_of_its_first_record(named: tuple[str, str]) -> None:
+    """In whatever order they come, to receiver URLs that name the bridge otherwise, or not at all."""
+    writer = Writer("s")
+    written = [writer.write(CallLegUpdate, second, leg="l", call="c", state="connected") for second in (0, 1)]
+    sent = [Sent(Source("s", None, feed), one.record) for feed, one in zip(named, written, strict=True)]
+    for order in permutations(sent):
+        books = Books(DIRECTORY)
+        for one in order:
+            books.take(Parcel(one.source, [one.record]))
+        assert books.of(Call)["c"].call_bridge == (named[0] or None)
 
 
 def test_quirk_13_what_call_end_reports_is_kept_and_decides_nothing() -> None:
